@@ -1,0 +1,103 @@
+"""The one table of the API's endpoints.
+
+Server routes, client methods, `docs/api.md` and the limits all read it; nothing about an endpoint
+is written twice.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from .base import Empty, Reply, Request
+from .offers import MarketplaceReply
+from .orders import CancelOrder, CreateOrder, CreateOrderReply, MyOrders, MyOrdersReply
+from .servers import MyServersReply, ServerConfigReply, ServerConfigRequest, SetServerSettings
+from .spot import SetSpotPrice, SpotMarketplace, SpotMarketplaceReply
+from .wallets import WalletsReply
+
+Q = TypeVar("Q", bound=Request)
+R = TypeVar("R", bound=Reply)
+
+BASE_PATH = "/v1"
+SPACING_SECONDS = 1.0
+"""All endpoints together, per API key: one request in this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(Generic[Q, R]):
+    """One endpoint.
+
+    Attributes:
+        methods: HTTP methods the market accepts; the first is the one to use.
+        carries: where the request travels.
+        key: whether an API key is required, or only used when there is one.
+        spacing_seconds: least time between two calls per key, beyond the limit over all endpoints.
+    """
+
+    name: str
+    methods: tuple[Literal["GET", "POST"], ...]
+    request: type[Q]
+    reply: type[R]
+    summary: str
+    carries: Literal["nothing", "query", "body"] = "nothing"
+    key: Literal["required", "optional"] = "required"
+    spacing_seconds: float = 0.0
+
+    @property
+    def method(self) -> str:
+        return self.methods[0]
+
+    @property
+    def path(self) -> str:
+        """Below the base address: "/wallets"."""
+        return f"/{self.name}"
+
+
+WALLETS = Endpoint("wallets", ("GET",), Empty, WalletsReply, "Balances by currency.")
+MARKETPLACE = Endpoint(
+    "marketplace", ("GET",), Empty, MarketplaceReply, "Every listed server.", key="optional"
+)
+MY_ORDERS = Endpoint("my_orders", ("GET",), MyOrders, MyOrdersReply, "The caller's orders.", carries="query")
+CREATE_ORDER = Endpoint(
+    "create_order",
+    ("POST",),
+    CreateOrder,
+    CreateOrderReply,
+    "Rent a server.",
+    carries="body",
+    spacing_seconds=5.0,
+)
+CANCEL_ORDER = Endpoint("cancel_order", ("POST",), CancelOrder, Reply, "End an order.", carries="body")
+SPOT_MARKETPLACE = Endpoint(
+    "spot_marketplace",
+    ("GET",),
+    SpotMarketplace,
+    SpotMarketplaceReply,
+    "The bids on a server.",
+    carries="query",
+)
+SET_SPOT_PRICE = Endpoint("set_spot_price", ("POST",), SetSpotPrice, Reply, "Change a bid.", carries="body")
+MY_SERVERS = Endpoint("my_servers", ("GET",), Empty, MyServersReply, "The caller's servers.")
+SERVER_CONFIG = Endpoint(
+    "server_config",
+    ("GET", "POST"),
+    ServerConfigRequest,
+    ServerConfigReply,
+    "One server's settings, by name. The name travels in a JSON body, on GET too; the query works as well.",
+    carries="body",
+)
+SET_SERVER_SETTINGS = Endpoint(
+    "set_server_settings", ("POST",), SetServerSettings, Reply, "Replace a server's settings.", carries="body"
+)
+
+ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
+    WALLETS,
+    MARKETPLACE,
+    MY_ORDERS,
+    CREATE_ORDER,
+    CANCEL_ORDER,
+    SPOT_MARKETPLACE,
+    SET_SPOT_PRICE,
+    MY_SERVERS,
+    SERVER_CONFIG,
+    SET_SERVER_SETTINGS,
+)
