@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-Id = Annotated[int, msgspec.Meta(ge=1, lt=2**63)]
+Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """Server, order and account ids: positive integers."""
 
 
