@@ -1,0 +1,147 @@
+"""What an order costs, as a function of time, and when a wallet can no longer pay.
+
+A running order costs `floor(price × started_minutes / 1440)`, the first minute at once. Nobody writes
+that down every minute: it is computed when looked at and posted when something happens.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from .orders import EndReason, Order, State
+
+MINUTES_PER_DAY = 1_440
+PLANNED = frozenset({EndReason.EXPIRED, EndReason.EXHAUSTED})
+"""Ends at a second known beforehand; a minute that would begin at that very second does not."""
+
+
+class Cost(NamedTuple):
+    """An order's cost since it was made. The shares always add up: `charge == to_host + to_market`.
+
+    `spend` is the price alone; `charge` is what the renter pays: spend, the renter's fee and the
+    creation fee (once it ran for the grace period); the host gets the spend less the host's fee, the
+    market the rest. Fees round down.
+    """
+
+    spend: int
+    charge: int
+    to_host: int
+    to_market: int
+
+
+def started_minutes(active_seconds: int) -> int:
+    """Minutes begun after so many seconds of running; the first begins at once."""
+    return active_seconds // 60 + 1
+
+
+def spend(price: int, minutes: int) -> int:
+    """The price alone, `price` per day."""
+    return price * minutes // MINUTES_PER_DAY
+
+
+def active_seconds(order: Order, now: int) -> int:
+    """How long the order has accrued at `now`; at its longest rental length no further minute begins."""
+    if order.active_since is None:
+        return order.active_seconds
+    return order.active_seconds + max(0, min(now, order.ends_at - 1) - order.active_since)
+
+
+def cost(order: Order, now: int) -> Cost:
+    """What the order has cost at `now`."""
+    seconds = active_seconds(order, now)
+    price_part = spend(order.price, started_minutes(seconds))
+    renter_part = price_part * order.renter_fee // 10_000
+    host_part = price_part * order.host_fee // 10_000
+    creation = order.creation_fee if seconds >= order.creation_grace_seconds else 0
+    charge = price_part + renter_part + creation
+    to_host = price_part - host_part
+    return Cost(price_part, charge, to_host, charge - to_host)
+
+
+def outstanding(order: Order, now: int) -> int:
+    """What the renter owes for the order at `now` and has not paid yet."""
+    return cost(order, now).charge - order.paid_host - order.paid_market
+
+
+def accrued(orders: Sequence[Order], now: int) -> int:
+    """What a wallet owes at `now` for its running orders, beyond what is posted."""
+    return sum(outstanding(order, now) for order in orders)
+
+
+def exhausts_at(balance: int, orders: Sequence[Order]) -> int | None:
+    """The first second at which a wallet can't pay its running orders; None if it can to their ends.
+
+    Costs only ever grow, so the second is found by halving; it is a minute boundary (or the end of the
+    creation fee's grace) because nothing grows in between.
+    """
+    if not orders:
+        return None
+    low, high = min(order.posted_at for order in orders), max(order.ends_at for order in orders)
+    if accrued(orders, high) <= balance:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if accrued(orders, middle) > balance:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+class Ending(NamedTuple):
+    """These orders end at `at`, which their cost does not include."""
+
+    at: int
+    order_ids: tuple[int, ...]
+    reason: EndReason
+
+
+def next_ending(balance: int, orders: Sequence[Order], now: int) -> Ending | None:
+    """The earliest planned end among a wallet's running orders, not later than `now`; None if there is none.
+
+    Expiry comes before exhaustion at the same second. Exhaustion ends the newest order first, then the
+    next, until the wallet can pay the rest at that second.
+    """
+    expiry = min((order.ends_at for order in orders), default=None)
+    empty = exhausts_at(balance, orders)
+    if expiry is not None and expiry <= now and (empty is None or expiry <= empty):
+        return Ending(expiry, tuple(o.id for o in orders if o.ends_at == expiry), EndReason.EXPIRED)
+    if empty is None or empty > now:
+        return None
+    ended: list[int] = []
+    keep = sorted(orders, key=lambda order: (order.created_at, order.id))
+    paid = 0
+    while keep and accrued(keep, empty) + paid > balance:
+        newest = keep.pop()
+        paid += outstanding(newest, empty - 1)
+        ended.append(newest.id)
+    return Ending(empty, tuple(ended), EndReason.EXHAUSTED)
+
+
+def stopped(order: Order, at: int) -> Order:
+    """The order with its meter stopped at `at`, never before what is already posted."""
+    if order.active_since is None:
+        return order
+    until = max(at, order.posted_at)
+    return msgspec.structs.replace(order, active_seconds=active_seconds(order, until), active_since=None)
+
+
+def started(order: Order, at: int) -> Order:
+    """The order with its meter running from `at` on."""
+    if order.active_since is not None or order.state is State.ENDED:
+        return order
+    return msgspec.structs.replace(order, active_since=at)
+
+
+def ended(order: Order, at: int, reason: EndReason, detail: str = "") -> Order:
+    """The order ended at `at`; its secrets are gone from then on."""
+    order = stopped(order, at - 1 if reason in PLANNED else at)
+    return msgspec.structs.replace(
+        order,
+        state=State.ENDED,
+        ended_at=at,
+        end_reason=reason,
+        end_detail=detail,
+        deployment=order.deployment.without_secrets(),
+    )

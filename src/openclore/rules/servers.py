@@ -1,0 +1,156 @@
+"""Servers: what one is, which settings it may have, when it is on the market."""
+
+from enum import StrEnum
+
+import msgspec
+
+from ..api.codes import Refusal
+from ..api.currencies import PRICE_BOUNDS, Currency, PriceBounds
+from ..api.servers import MRL_HOURS_MAX, MRL_HOURS_MIN, SetServerSettings
+from ..api.specs import Specs
+from . import money
+from .refused import Refused
+
+RELIABILITY_DAYS = 14
+
+
+class Visibility(StrEnum):
+    PUBLIC = "public"
+    HIDDEN = "hidden"
+
+
+class Pricing(msgspec.Struct, frozen=True, kw_only=True):
+    """One currency, per day: asking price on demand, lowest bid on spot, and whether it is accepted."""
+
+    on_demand: int = 0
+    spot: int = 0
+    accepted: bool = False
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the host decides about a server; replaced as a whole."""
+
+    visibility: Visibility = Visibility.HIDDEN
+    mrl_hours: int = 168
+    prices: dict[Currency, Pricing] = {}
+
+    @property
+    def accepted(self) -> dict[Currency, int]:
+        """The accepted currencies with their on-demand price per day."""
+        return {currency: pricing.on_demand for currency, pricing in self.prices.items() if pricing.accepted}
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine offered on the market. Times are Unix seconds.
+
+    `seen_until` is the evidence of its last heartbeat. `generation` changes with what should run on it.
+    """
+
+    id: int
+    account_id: int
+    name: str
+    created_at: int
+    settings: Settings = Settings()
+    init_token: str | None = None
+    connected_at: int | None = None
+    online: bool = False
+    seen_until: int = 0
+    generation: int = 1
+    public_address: str = ""
+    port_low: int = 0
+    port_high: int = 0
+    last_port: int = 0
+    specs: Specs | None = None
+    gpu_array: list[str] = []
+    cuda_version: str = ""
+
+    @property
+    def listed(self) -> bool:
+        """Whether renters see it on the market."""
+        return self.online and self.settings.visibility is Visibility.PUBLIC and bool(self.settings.accepted)
+
+
+def settings_from(request: SetServerSettings) -> Settings:
+    """The settings a request asks for, with prices rounded to the decimals of their currency.
+
+    Both generations of the body are read. A currency is accepted as its `enabled-` member says, or, where
+    there is none, if it has a price; one that is not accepted may be priced 0.
+
+    Raises:
+        Refused: not_all_parameters_present, invalid_mrl or invalid_input, with a `message` for people.
+    """
+    if request.availability is None or request.mrl is None:
+        raise _missing("availability and mrl")
+    if not MRL_HOURS_MIN <= request.mrl <= MRL_HOURS_MAX:
+        raise Refused(
+            Refusal.INVALID_MRL,
+            message=f"mrl: {MRL_HOURS_MIN} to {MRL_HOURS_MAX} hours, got {request.mrl}",
+        )
+    if any(mode not in (None, False) for mode in (request.autoprice or {}).values()):
+        raise Refused(
+            Refusal.INVALID_INPUT,
+            message="autoprice: this market does not offer automated prices, send false",
+        )
+    legacy = request.bitcoin_on_demand is None and request.bitcoin_spot is None
+    bitcoin = (
+        (request.on_demand, request.spot) if legacy else (request.bitcoin_on_demand, request.bitcoin_spot)
+    )
+    if None in bitcoin:
+        raise _missing("the bitcoin prices (bitcoin_on_demand and bitcoin_spot)")
+    asked = {
+        Currency.BITCOIN: (*bitcoin, request.bitcoin_enabled),
+        Currency.CLORE: (request.clore_on_demand, request.clore_spot, request.clore_enabled),
+        Currency.USD: (request.usd_on_demand, request.usd_spot, request.usd_enabled),
+    }
+    prices = {currency: _pricing(currency, *members) for currency, members in asked.items()}
+    return Settings(
+        visibility=Visibility.PUBLIC if request.availability else Visibility.HIDDEN,
+        mrl_hours=request.mrl,
+        prices={currency: pricing for currency, pricing in prices.items() if pricing is not None},
+    )
+
+
+def _pricing(
+    currency: Currency, on_demand: float | None, spot: float | None, enabled: bool | None
+) -> Pricing | None:
+    if on_demand is None and spot is None and not enabled:
+        return None
+    if on_demand is None or spot is None:
+        raise _missing(f"{currency}_on_demand and {currency}_spot")
+    accepted = enabled if enabled is not None else on_demand > 0
+    return Pricing(
+        on_demand=_price(f"{currency}_on_demand", on_demand, PRICE_BOUNDS[currency], zero=not accepted),
+        spot=_price(f"{currency}_spot", spot, PRICE_BOUNDS[currency], zero=not accepted),
+        accepted=accepted,
+    )
+
+
+def _price(member: str, number: float, bounds: PriceBounds, *, zero: bool) -> int:
+    low, high = money.from_text(bounds.lowest), money.from_text(bounds.highest)
+    try:
+        amount = money.rounded(money.from_wire(number), bounds.decimals)
+    except money.AmountError as error:
+        raise Refused(Refusal.INVALID_INPUT, message=f"{member}: {error}") from None
+    if not (low <= amount <= high or (zero and amount == 0)):
+        raise Refused(
+            Refusal.INVALID_INPUT,
+            message=f"{member}: {bounds.lowest} to {bounds.highest} per day, got {number!r}",
+        )
+    return amount
+
+
+def _missing(what: str) -> Refused:
+    return Refused(Refusal.NOT_ALL_PARAMETERS_PRESENT, message=f"{what} must be given")
+
+
+def reliability(connected_at: int | None, uptime_seconds: int, now: int) -> float:
+    """The share of the last 14 days (or since the first connection) that the server was heard of, 0 to 1."""
+    if connected_at is None:
+        return 0.0
+    window_seconds = min(now - connected_at, RELIABILITY_DAYS * 86_400)
+    return round(min(1.0, uptime_seconds / window_seconds), 4) if window_seconds > 0 else 1.0
+
+
+def continues(seen_until: int, now: int, offline_after_seconds: int) -> bool:
+    """Whether a heartbeat now follows the last one closely enough to vouch for the time between."""
+    return now - seen_until <= offline_after_seconds

@@ -1,0 +1,82 @@
+"""Accounts and their API keys."""
+
+import msgspec
+from sqlalchemy import Connection, select, update
+
+from .tables import accounts, api_keys
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """A person or company; may rent and host."""
+
+    id: int
+    email: str
+    created_at: int
+    orders_max: int
+    servers_max: int
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A key without its secret."""
+
+    id: int
+    account_id: int
+    name: str
+    created_at: int
+    revoked_at: int | None
+
+
+def add(tx: Connection, email: str, orders_max: int, servers_max: int, now: int) -> Account:
+    row = tx.execute(
+        accounts.insert()
+        .values(email=email, created_at=now, orders_max=orders_max, servers_max=servers_max)
+        .returning(accounts)
+    ).one()
+    return msgspec.convert(dict(row._mapping), Account)
+
+
+def by_email(tx: Connection, email: str) -> Account | None:
+    row = tx.execute(select(accounts).where(accounts.c.email == email)).one_or_none()
+    return msgspec.convert(dict(row._mapping), Account) if row else None
+
+
+def by_id(tx: Connection, account_id: int) -> Account:
+    row = tx.execute(select(accounts).where(accounts.c.id == account_id)).one()
+    return msgspec.convert(dict(row._mapping), Account)
+
+
+def add_key(tx: Connection, account_id: int, name: str, key_hash: str, now: int) -> ApiKey:
+    row = tx.execute(
+        api_keys.insert()
+        .values(account_id=account_id, name=name, key_hash=key_hash, created_at=now)
+        .returning(*_KEY_COLUMNS)
+    ).one()
+    return msgspec.convert(dict(row._mapping), ApiKey)
+
+
+def keys_of(tx: Connection, account_id: int) -> list[ApiKey]:
+    rows = tx.execute(
+        select(*_KEY_COLUMNS).where(api_keys.c.account_id == account_id).order_by(api_keys.c.id)
+    )
+    return [msgspec.convert(dict(row._mapping), ApiKey) for row in rows]
+
+
+def key_by_hash(tx: Connection, key_hash: str) -> ApiKey | None:
+    """A key that is not revoked."""
+    row = tx.execute(
+        select(*_KEY_COLUMNS).where(api_keys.c.key_hash == key_hash, api_keys.c.revoked_at.is_(None))
+    ).one_or_none()
+    return msgspec.convert(dict(row._mapping), ApiKey) if row else None
+
+
+def revoke_key(tx: Connection, key_id: int, now: int) -> None:
+    tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=now))
+
+
+_KEY_COLUMNS = (
+    api_keys.c.id,
+    api_keys.c.account_id,
+    api_keys.c.name,
+    api_keys.c.created_at,
+    api_keys.c.revoked_at,
+)

@@ -1,0 +1,86 @@
+"""Orders as rows."""
+
+from collections.abc import Iterator
+
+import msgspec
+from sqlalchemy import Connection, Row, func, select, update
+
+from ..api.currencies import Currency
+from ..rules.orders import Deployment, Order, State
+from .tables import issues, orders
+
+
+def add(tx: Connection, order: Order) -> Order:
+    """Keep a new order; the same with its id."""
+    values = _values(order)
+    del values["id"]
+    order_id = tx.execute(orders.insert().values(**values).returning(orders.c.id)).scalar_one()
+    return msgspec.structs.replace(order, id=order_id)
+
+
+def save(tx: Connection, order: Order) -> None:
+    tx.execute(update(orders).where(orders.c.id == order.id).values(**_values(order)))
+
+
+def by_id(tx: Connection, order_id: int) -> Order | None:
+    row = tx.execute(select(orders).where(orders.c.id == order_id)).one_or_none()
+    return _order(row) if row else None
+
+
+def of_renter(tx: Connection, account_id: int, *, with_ended: bool) -> list[Order]:
+    """An account's orders, oldest first."""
+    query = select(orders).where(orders.c.account_id == account_id).order_by(orders.c.id)
+    if not with_ended:
+        query = query.where(orders.c.state != State.ENDED)
+    return [_order(row) for row in tx.execute(query)]
+
+
+def count_active(tx: Connection, account_id: int) -> int:
+    return tx.execute(
+        select(func.count()).where(orders.c.account_id == account_id, orders.c.state != State.ENDED)
+    ).scalar_one()
+
+
+def active_on_wallet(tx: Connection, account_id: int, currency: Currency) -> list[Order]:
+    rows = tx.execute(
+        select(orders).where(
+            orders.c.account_id == account_id, orders.c.currency == currency, orders.c.state != State.ENDED
+        )
+    )
+    return [_order(row) for row in rows]
+
+
+def active_on_server(tx: Connection, server_id: int) -> Order | None:
+    """The order that holds a machine."""
+    row = tx.execute(
+        select(orders).where(orders.c.server_id == server_id, orders.c.state != State.ENDED)
+    ).one_or_none()
+    return _order(row) if row else None
+
+
+def rented_servers(tx: Connection) -> set[int]:
+    """The ids of all servers that an order holds."""
+    return set(tx.execute(select(orders.c.server_id).where(orders.c.state != State.ENDED)).scalars())
+
+
+def every(tx: Connection) -> Iterator[Order]:
+    """All orders ever, oldest first."""
+    for row in tx.execute(select(orders).order_by(orders.c.id)).yield_per(1_000):
+        yield _order(row)
+
+
+def add_issue(tx: Connection, order_id: int, text: str, now: int) -> None:
+    """Keep a renter's problem report."""
+    tx.execute(issues.insert().values(order_id=order_id, text=text, at=now))
+
+
+def _values(order: Order) -> dict[str, object]:
+    values = msgspec.structs.asdict(order)
+    values["deployment"] = msgspec.json.encode(order.deployment).decode()
+    return values
+
+
+def _order(row: Row[tuple[object, ...]]) -> Order:
+    values = dict(row._mapping)
+    values["deployment"] = msgspec.json.decode(row.deployment, type=Deployment)
+    return msgspec.convert(values, Order)

@@ -1,0 +1,142 @@
+"""Servers as rows, and how long each was heard of."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, Row, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from ..api.specs import Specs
+from ..rules.servers import RELIABILITY_DAYS, Server, Settings
+from .tables import orders, servers, uptimes
+
+DAY_SECONDS = 86_400
+
+
+def add(tx: Connection, account_id: int, name: str, init_token: str, now: int) -> Server:
+    new = Server(id=0, account_id=account_id, name=name, created_at=now, init_token=init_token)
+    values = _values(new)
+    del values["id"]
+    server_id = tx.execute(servers.insert().values(**values).returning(servers.c.id)).scalar_one()
+    return msgspec.structs.replace(new, id=server_id)
+
+
+def save(tx: Connection, server: Server) -> None:
+    tx.execute(update(servers).where(servers.c.id == server.id).values(**_values(server)))
+
+
+def by_id(tx: Connection, server_id: int) -> Server | None:
+    return _one(tx.execute(select(*_COLUMNS).where(servers.c.id == server_id)).one_or_none())
+
+
+def by_ids(tx: Connection, server_ids: Sequence[int]) -> list[Server]:
+    rows = tx.execute(select(*_COLUMNS).where(servers.c.id.in_(server_ids)))
+    return [_server(row) for row in rows]
+
+
+def by_name(tx: Connection, account_id: int, name: str) -> Server | None:
+    query = select(*_COLUMNS).where(servers.c.account_id == account_id, servers.c.name == name)
+    return _one(tx.execute(query).one_or_none())
+
+
+def by_init_token(tx: Connection, init_token: str) -> Server | None:
+    return _one(tx.execute(select(*_COLUMNS).where(servers.c.init_token == init_token)).one_or_none())
+
+
+def by_credential_hash(tx: Connection, credential_hash: str) -> Server | None:
+    return _one(
+        tx.execute(select(*_COLUMNS).where(servers.c.credential_hash == credential_hash)).one_or_none()
+    )
+
+
+def set_credential_hash(tx: Connection, server_id: int, credential_hash: str) -> None:
+    tx.execute(update(servers).where(servers.c.id == server_id).values(credential_hash=credential_hash))
+
+
+def of_host(tx: Connection, account_id: int) -> list[Server]:
+    """An account's servers, oldest first."""
+    rows = tx.execute(select(*_COLUMNS).where(servers.c.account_id == account_id).order_by(servers.c.id))
+    return [_server(row) for row in rows]
+
+
+def every(tx: Connection) -> list[Server]:
+    """All servers, oldest first."""
+    return [_server(row) for row in tx.execute(select(*_COLUMNS).order_by(servers.c.id))]
+
+
+def silent(tx: Connection, since: int) -> list[Server]:
+    """Servers that count as online but were last heard of before `since`."""
+    rows = tx.execute(select(*_COLUMNS).where(servers.c.online, servers.c.seen_until < since))
+    return [_server(row) for row in rows]
+
+
+def lost(tx: Connection, since: int) -> list[Server]:
+    """Offline servers that hold an order and were last heard of before `since`."""
+    held = select(orders.c.server_id).where(orders.c.state != "ended")
+    rows = tx.execute(
+        select(*_COLUMNS).where(
+            servers.c.online.is_(False), servers.c.seen_until < since, servers.c.id.in_(held)
+        )
+    )
+    return [_server(row) for row in rows]
+
+
+def heard(tx: Connection, seen: dict[int, int]) -> None:
+    """Move the evidence of many servers forward: server id to the time of its last heartbeat."""
+    for server_id, at in seen.items():
+        tx.execute(
+            update(servers)
+            .where(servers.c.id == server_id, or_(servers.c.seen_until < at))
+            .values(seen_until=at)
+        )
+
+
+def add_uptime(tx: Connection, server_id: int, since: int, until: int) -> None:
+    """Credit a stretch of time, begun at `since`, to the days it lies in."""
+    insert = sqlite_insert if tx.dialect.name == "sqlite" else postgresql_insert
+    while since < until:
+        day = since // DAY_SECONDS
+        part_end = min(until, (day + 1) * DAY_SECONDS)
+        row = insert(uptimes).values(server_id=server_id, day=day, seconds=part_end - since)
+        tx.execute(
+            row.on_conflict_do_update(
+                index_elements=["server_id", "day"],
+                set_={"seconds": uptimes.c.seconds + row.excluded.seconds},
+            )
+        )
+        since = part_end
+
+
+def uptime_seconds(tx: Connection, server_ids: Sequence[int], now: int) -> dict[int, int]:
+    """How long each server was heard of in the days that count for its reliability."""
+    first_day = now // DAY_SECONDS - RELIABILITY_DAYS
+    rows = tx.execute(
+        select(uptimes.c.server_id, func.sum(uptimes.c.seconds).label("seconds"))
+        .where(uptimes.c.server_id.in_(server_ids), uptimes.c.day >= first_day)
+        .group_by(uptimes.c.server_id)
+    )
+    return {row.server_id: int(row.seconds) for row in rows}
+
+
+def _values(server: Server) -> dict[str, object]:
+    values = msgspec.structs.asdict(server)
+    values["settings"] = msgspec.json.encode(server.settings).decode()
+    values["specs"] = msgspec.json.encode(server.specs).decode() if server.specs else None
+    values["gpu_array"] = msgspec.json.encode(server.gpu_array).decode()
+    return values
+
+
+def _one(row: Row[tuple[object, ...]] | None) -> Server | None:
+    return _server(row) if row else None
+
+
+def _server(row: Row[tuple[object, ...]]) -> Server:
+    values = dict(row._mapping)
+    values["settings"] = msgspec.json.decode(row.settings, type=Settings)
+    values["specs"] = msgspec.json.decode(row.specs, type=Specs) if row.specs else None
+    values["gpu_array"] = msgspec.json.decode(row.gpu_array)
+    return msgspec.convert(values, Server)
+
+
+_COLUMNS = tuple(column for column in servers.c if column.name != "credential_hash")

@@ -1,0 +1,120 @@
+"""The unit of work: one connection, one transaction, one commit."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+DATABASE_FILE = "openclore.db"
+BUSY_TIMEOUT_SECONDS = 30
+_WRITER_LOCK = 0x6F70656E
+"""The PostgreSQL advisory lock that every writing transaction takes."""
+
+
+class StoreError(Exception):
+    """The database can't be opened; the message says which and why."""
+
+
+class Store:
+    """A market's database.
+
+    Writing transactions run one after another (SQLite's own way; an advisory lock on PostgreSQL), so a use
+    case reads, decides and applies without anything moving under it, and event ids appear in commit order.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._sqlite = engine.dialect.name == "sqlite"
+        # Waiting here is fair and prompt; SQLite's own waiting polls.
+        self._turn = threading.Lock()
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that commits when the block ends and rolls back when it raises."""
+        with self._turn, self.engine.connect() as connection:
+            connection = connection.execution_options(openclore_write=True)
+            with connection.begin():
+                if not self._sqlite:
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+                yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One consistent view; nothing is written."""
+        with self.engine.connect() as connection:
+            if not self._sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def database_url(data_dir: Path) -> str:
+    """The address of the embedded database in a data directory."""
+    return f"sqlite:///{data_dir / DATABASE_FILE}"
+
+
+def open_store(url: str) -> Store:
+    """Open a database and bring its tables up to date. A new SQLite file is readable by its owner only.
+
+    Raises:
+        StoreError: it can't be reached, written or understood.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError(
+            "the database address must look like sqlite:////path/file.db or postgresql+psycopg://user@host/db"
+        ) from None
+    if parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        engine = create_engine(parsed, pool_pre_ping=True)
+    elif parsed.get_backend_name() == "sqlite" and parsed.database:
+        engine = _sqlite_engine(Path(parsed.database))
+    else:
+        raise StoreError(f"{parsed.get_backend_name()} is not supported: use sqlite or postgresql")
+    store = Store(engine)
+    migrate(store)
+    return store
+
+
+def _sqlite_engine(file: Path) -> Engine:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.touch(mode=0o600)
+    except OSError as error:
+        raise StoreError(f"can't write the database {file}: {error.strerror}") from error
+    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: SqliteConnection, _: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        write = connection.get_execution_options().get("openclore_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def migrate(store: Store, revision: str = "head") -> None:
+    """Bring the tables to a revision ("head" is the newest, "base" is none)."""
+    with store.writing() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        move = command.downgrade if revision == "base" else command.upgrade
+        move(config, revision)

@@ -1,0 +1,221 @@
+"""The tables. Times are Unix seconds, amounts are 10⁻⁸ of their currency, secrets are kept as SHA-256."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite gives row ids, and never gives one twice, only to INTEGER columns.
+Identity = BigInteger().with_variant(Integer(), "sqlite")
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("email", Text, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("orders_max", Integer, nullable=False),
+    Column("servers_max", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("key_hash", Text, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    UniqueConstraint("account_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+ledger_accounts = Table(
+    "ledger_accounts",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    # "wallet" belongs to an account; "market" (fees) and "outside" (where credits come from) to nobody.
+    Column("kind", Text, nullable=False),
+    Column("account_id", ForeignKey("accounts.id")),
+    Column("currency", Text, nullable=False),
+    Column("balance", BigInteger, nullable=False),
+    # The first second this wallet can't pay its running orders, and the next at which it needs a look.
+    Column("exhausts_at", BigInteger),
+    Column("due_at", BigInteger),
+    CheckConstraint("kind = 'outside' OR balance >= 0", name="not_negative"),
+    CheckConstraint("(kind = 'wallet') = (account_id IS NOT NULL)", name="wallets_have_owners"),
+    Index(
+        "uq_ledger_accounts_wallet",
+        "account_id",
+        "currency",
+        unique=True,
+        sqlite_where=text("account_id IS NOT NULL"),
+        postgresql_where=text("account_id IS NOT NULL"),
+    ),
+    Index(
+        "uq_ledger_accounts_market",
+        "kind",
+        "currency",
+        unique=True,
+        sqlite_where=text("account_id IS NULL"),
+        postgresql_where=text("account_id IS NULL"),
+    ),
+    Index("ix_ledger_accounts_due_at", "due_at"),
+    sqlite_autoincrement=True,
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("debit_id", ForeignKey("ledger_accounts.id"), nullable=False),
+    Column("credit_id", ForeignKey("ledger_accounts.id"), nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    # The same movement asked for twice is made once.
+    Column("idempotency_key", Text, nullable=False, unique=True),
+    Column("at", BigInteger, nullable=False),
+    CheckConstraint("amount > 0", name="positive"),
+    CheckConstraint("debit_id <> credit_id", name="between_two"),
+    Index("ix_transfers_debit_id", "debit_id"),
+    Index("ix_transfers_credit_id", "credit_id"),
+    Index("ix_transfers_reference", "reference"),
+    sqlite_autoincrement=True,
+)
+
+servers = Table(
+    "servers",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # JSON of rules.servers.Settings.
+    Column("settings", Text, nullable=False),
+    # Kept readable until the first connection, because the host reads it from my_servers; then gone.
+    Column("init_token", Text, unique=True),
+    Column("credential_hash", Text, unique=True),
+    Column("connected_at", BigInteger),
+    Column("online", Boolean, nullable=False),
+    Column("seen_until", BigInteger, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("public_address", Text, nullable=False),
+    Column("port_low", Integer, nullable=False),
+    Column("port_high", Integer, nullable=False),
+    Column("last_port", Integer, nullable=False),
+    # JSON of api.specs.Specs.
+    Column("specs", Text),
+    Column("gpu_array", Text, nullable=False),
+    Column("cuda_version", Text, nullable=False),
+    UniqueConstraint("account_id", "name"),
+    Index("ix_servers_online", "online", "seen_until"),
+    sqlite_autoincrement=True,
+)
+
+uptimes = Table(
+    "uptimes",
+    metadata,
+    Column("server_id", ForeignKey("servers.id"), primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("seconds", Integer, nullable=False),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("host_id", ForeignKey("accounts.id"), nullable=False),
+    Column("server_id", ForeignKey("servers.id"), nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("image", Text, nullable=False),
+    Column("price", BigInteger, nullable=False),
+    Column("renter_fee", Integer, nullable=False),
+    Column("host_fee", Integer, nullable=False),
+    Column("creation_fee", BigInteger, nullable=False),
+    Column("creation_grace_seconds", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("mrl_seconds", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("active_seconds", BigInteger, nullable=False),
+    Column("active_since", BigInteger),
+    Column("paid_host", BigInteger, nullable=False),
+    Column("paid_market", BigInteger, nullable=False),
+    Column("posted_at", BigInteger, nullable=False),
+    Column("deployed", Boolean, nullable=False),
+    Column("container_detail", Text, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("end_reason", Text),
+    Column("end_detail", Text, nullable=False),
+    Column("public_address", Text, nullable=False),
+    # JSON of rules.orders.Deployment.
+    Column("deployment", Text, nullable=False),
+    CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended_has_a_time"),
+    # One on-demand order holds a machine; the database is the last to say so.
+    Index(
+        "uq_orders_holder",
+        "server_id",
+        unique=True,
+        sqlite_where=text("state <> 'ended'"),
+        postgresql_where=text("state <> 'ended'"),
+    ),
+    Index("ix_orders_account_id", "account_id", "state"),
+    sqlite_autoincrement=True,
+)
+
+issues = Table(
+    "issues",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("order_id", ForeignKey("orders.id"), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+rates = Table(
+    "rates",
+    metadata,
+    Column("currency", Text, primary_key=True),
+    # 10⁻⁸ dollars for one unit of the currency.
+    Column("usd", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("account_id", ForeignKey("accounts.id")),
+    Column("server_id", ForeignKey("servers.id")),
+    Column("order_id", ForeignKey("orders.id")),
+    # JSON object of whatever else is worth telling.
+    Column("data", Text, nullable=False),
+    Index("ix_events_order_id", "order_id"),
+    sqlite_autoincrement=True,
+)
