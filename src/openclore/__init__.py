@@ -1,3 +1,78 @@
-"""OpenClore: the GPU marketplace behind the Clore API, in Python."""
+"""OpenClore: the GPU marketplace behind the Clore API, in Python.
+
+    from openclore import Clore
+
+    with Clore(profile="local") as clore:
+        for offer in clore.marketplace():
+            print(offer.id, offer.usd_per_day)
+
+The client's names are here and are loaded when first used: `import openclore` alone costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from openclore.client import (
+        AsyncClore,
+        BalanceError,
+        BlockedError,
+        Clore,
+        CloreError,
+        InputError,
+        LimitError,
+        NetworkError,
+        NotFoundError,
+        OutcomeUnknownError,
+        PriceError,
+        RateError,
+        RefusedError,
+        ReplyError,
+        ServiceError,
+        SetupError,
+        SignInError,
+        Spacing,
+        TimedOutError,
+        UnavailableError,
+        WaitError,
+        settings_of,
+    )
+
+__all__ = [
+    "AsyncClore",
+    "BalanceError",
+    "BlockedError",
+    "Clore",
+    "CloreError",
+    "InputError",
+    "LimitError",
+    "NetworkError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "PriceError",
+    "RateError",
+    "RefusedError",
+    "ReplyError",
+    "ServiceError",
+    "SetupError",
+    "SignInError",
+    "Spacing",
+    "TimedOutError",
+    "UnavailableError",
+    "WaitError",
+    "settings_of",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'openclore' has no attribute {name!r}")
+    value = getattr(importlib.import_module("openclore.client"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

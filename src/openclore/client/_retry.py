@@ -1,0 +1,51 @@
+"""When a failed call is tried again, and after how long. Pure: `dice` brings the randomness."""
+
+from typing import Any
+
+from openclore.api.endpoints import CANCEL_ORDER, SET_SERVER_SETTINGS, Endpoint
+
+from .errors import CloreError, NetworkError, RateError, ServiceError
+
+BACKOFF_SECONDS_MIN = 2.0
+BACKOFF_SECONDS_MAX = 6.0
+RETRY_AFTER_SECONDS_MAX = 60.0
+
+_REPEATABLE = {SET_SERVER_SETTINGS.name, CANCEL_ORDER.name}
+"""POSTs that may be sent twice: settings are replaced as a whole, an order ends once."""
+_PASSING_STATUSES = (502, 503, 504)
+
+
+def repeatable(endpoint: Endpoint[Any, Any]) -> bool:
+    """Whether a call that may have been carried out can be made again without harm."""
+    return endpoint.method == "GET" or endpoint.name in _REPEATABLE
+
+
+def delay_before_retry(
+    error: CloreError, *, repeatable: bool, attempt: int, attempts: int, dice: float
+) -> float | None:
+    """Seconds to wait before the next attempt, or None: give up.
+
+    Code 5 is retried always, since the market did nothing; network failures and HTTP 502, 503, 504 if
+    nothing was sent or the call is repeatable. The market's `Retry-After` overrules our 2, 4, 6 s, which
+    are spread by up to a quarter.
+
+    Args:
+        attempt: how many were made, from 1.
+        attempts: how many may be made.
+        dice: 0 to 1.
+    """
+    if attempt >= attempts or not _worth_it(error, repeatable):
+        return None
+    asked = error.retry_after_seconds if isinstance(error, RateError) else None
+    if asked is not None:
+        return asked if asked <= RETRY_AFTER_SECONDS_MAX else None
+    backoff = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * attempt)
+    return backoff * (1 + dice / 4)
+
+
+def _worth_it(error: CloreError, repeatable: bool) -> bool:
+    if isinstance(error, RateError):
+        return True
+    if isinstance(error, NetworkError):
+        return repeatable or not error.ambiguous
+    return repeatable and isinstance(error, ServiceError) and error.status in _PASSING_STATUSES

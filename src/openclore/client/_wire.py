@@ -1,0 +1,395 @@
+"""From a call to what is sent, and from an answer to a reply or an error. No I/O.
+
+The body is read before the HTTP status, since the live service answers refusals with 200 and 500 alike
+(docs/api.md); `code` decides, then `error`, and the status only where the body says nothing.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from openclore.api.base import Reply, Request
+from openclore.api.codes import DOCKERHUB_REFUSAL_PREFIX, Code, Refusal
+from openclore.api.endpoints import Endpoint
+from openclore.api.orders import CreateOrder, Order
+
+from . import errors as e
+from ._lenient import Mismatch, lenient
+
+Q = TypeVar("Q", bound=Request)
+R = TypeVar("R", bound=Reply)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One HTTP request, below the base address."""
+
+    method: str
+    path: str
+    params: dict[str, str]
+    content: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class Moment:
+    """When a call was sent: on the client's steady clock, and as a date (Unix s)."""
+
+    clock: float = 0.0
+    date: float = 0.0
+
+
+# Asking ---------------------------------------------------------------------------------------------
+
+
+def checked(request_type: type[Q], members: Mapping[str, Any]) -> Q:
+    """A request made of members, with those left out that are None.
+
+    Raises:
+        InputError: it can't be right; `field` names the member. Nothing was sent.
+    """
+    given = {name: value for name, value in members.items() if value is not None}
+    try:
+        plain = msgspec.to_builtins(given, str_keys=True, enc_hook=_refuse_object)
+        _refuse_odd_numbers(plain)
+        return msgspec.convert(plain, request_type)
+    except (msgspec.ValidationError, TypeError, ValueError) as problem:
+        raise _input_error(str(problem), given) from problem
+
+
+def rechecked(request: Q) -> Q:
+    """A request made by the caller, checked like one made here: types hold only for what is decoded."""
+    return checked(type(request), msgspec.to_builtins(request))
+
+
+def outgoing(endpoint: Endpoint[Any, Any], request: Request) -> Outgoing:
+    """What to send for a request."""
+    params: dict[str, str] = {}
+    content: bytes | None = None
+    try:
+        if endpoint.carries == "query":
+            params = {name: _in_query(value) for name, value in msgspec.to_builtins(request).items()}
+        elif endpoint.carries == "body":
+            content = msgspec.json.encode(request)
+    except UnicodeEncodeError as problem:
+        raise e.InputError("The request holds text that is not valid Unicode.") from problem
+    return Outgoing(endpoint.method, endpoint.path, params, content)
+
+
+def _refuse_object(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is nothing JSON can hold")
+
+
+def _in_query(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _refuse_odd_numbers(members: dict[str, Any]) -> None:
+    for name, value in members.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name}: must be a finite number")
+
+
+def _input_error(problem: str, given: Mapping[str, Any]) -> e.InputError:
+    """Turn a validation message into a sentence about the member; values stay out, they may be secrets."""
+    what, _, where = problem.partition(" - at ")
+    path = re.search(r"\$\.([A-Za-z0-9_-]+)", where)
+    missing = re.search(r"missing required field `([^`]+)`", what)
+    own = re.match(r"(ports|env|[a-z_]+): (.*)", what)
+    field = missing.group(1) if missing else path.group(1) if path else own.group(1) if own else None
+    text = _EXPLAINED.get(field or "", "") if path and "regex" in what else ""
+    if own and own.group(1) == field:
+        text = own.group(2)
+    if field == "env" and "`key`" not in where and isinstance(given.get("env"), Mapping):
+        culprit = next((k for k, v in given["env"].items() if not re.match(_ENV_VALUE, str(v))), None)
+        text = f"the value of {culprit} {text}" if culprit else text
+    detail = "is required" if missing else text or _plainly(what)
+    error = e.InputError(f"{field}: {detail}" if field else detail)
+    error.field = field
+    return error
+
+
+def _plainly(what: str) -> str:
+    return re.sub(r"^Expected ", "must be ", what).replace("`", "").replace("object | null", "object")
+
+
+_ENV_VALUE = r"^[A-Za-z0-9\s\-_:=.@+/]{0,1536}\Z"
+_EXPLAINED = {
+    "image": "must be at most 128 letters, digits and : @ / . _ -, with at most one colon and two slashes",
+    "env": "may hold only letters, digits, white space (not in names) and - _ : = . @ + /",
+    "ports": "container ports are numbers from 1 to 65535",
+    "id": "must be a positive whole number",
+}
+
+
+# Answers --------------------------------------------------------------------------------------------
+
+
+def decoded(endpoint: Endpoint[Any, R], answer: Answer, *, secret: str | None = None) -> R:
+    """The typed reply of a successful call.
+
+    Members that have an unexpected type become None and rows keep the rest; only a row without a usable
+    id is dropped. `secret` is kept out of the errors, whatever the answer says.
+
+    Raises:
+        CloreError: the subclass that fits, see `errors`.
+    """
+    try:
+        reply = msgspec.json.decode(answer.body, type=endpoint.reply, strict=False)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    else:
+        if reply.code == Code.OK:
+            return reply
+    content = parsed(endpoint, answer, secret=secret)
+    try:
+        reply = lenient(endpoint.reply, content)
+    except (Mismatch, RecursionError) as problem:
+        raise e.ReplyError(
+            f"{endpoint.name}: the reply does not have the shape of this endpoint.",
+            endpoint=endpoint.name,
+            status=answer.status,
+        ) from problem
+    assert isinstance(reply, endpoint.reply)
+    return reply
+
+
+def parsed(endpoint: Endpoint[Any, Any], answer: Answer, *, secret: str | None = None) -> dict[str, Any]:
+    """The members of a successful reply as they came.
+
+    Raises:
+        CloreError: the subclass that fits.
+    """
+    text = answer.body.decode("utf-8-sig", "replace")
+    if secret:
+        text = text.replace(secret, "[key]")
+    try:
+        content = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise _by_status(endpoint, answer, _glimpse(text)) from None
+    if not isinstance(content, dict):
+        raise _by_status(endpoint, answer, "")
+    code = _code(content.get("code"))
+    if code == Code.OK:
+        return {**content, "code": 0}
+    raise _failure(endpoint, answer, code, content)
+
+
+def _finite(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+def order_in(content: Mapping[str, Any]) -> Order | int | None:
+    """The order a reply to `create_order` carries, or its id, or None.
+
+    Read, in this order: `order` (a row), `order.id`, `id`, `order_id`, `data.id`.
+    """
+    for member in (content.get("order"), content.get("data")):
+        if isinstance(member, dict):
+            try:
+                row = lenient(Order, member)
+            except Mismatch:
+                continue
+            assert isinstance(row, Order)
+            return row if row.si is not None else row.id
+    for candidate in (content.get("id"), content.get("order_id"), content.get("order")):
+        number = _code(candidate)
+        if number is not None and number > 0:
+            return number
+    return None
+
+
+def date_of(answer: Answer) -> float | None:
+    """The market's clock when it answered, Unix seconds."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def newest_match(
+    rows: list[Order], order: CreateOrder, known: frozenset[int], not_before: float
+) -> Order | None:
+    """The row that an order without an id became: this server and type, unknown id, not older than asked."""
+    fitting = [
+        row
+        for row in rows
+        if row.si == order.renting_server
+        and row.id not in known
+        and bool(row.spot) == (order.type == "spot")
+        and (row.ct is None or row.ct >= not_before)
+    ]
+    return max(fitting, key=lambda row: row.id, default=None)
+
+
+def _code(value: Any) -> int | None:
+    """A whole number, also where it came as text or with a decimal point."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return int(value) if float(value) == int(float(value)) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _glimpse(text: str) -> str:
+    """The first words of a page, for an error message: no markup, no control characters."""
+    title = re.search(r"<title[^>]*>(.*?)</title>", text[:20_000], re.IGNORECASE | re.DOTALL)
+    words = title.group(1) if title else re.sub(r"<[^>]*>", " ", text[:2_000])
+    clean = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    return clean[:117] + "..." if len(clean) > 120 else clean
+
+
+# Refusals -------------------------------------------------------------------------------------------
+
+_REFUSALS: dict[str, tuple[type[e.CloreError], str]] = {
+    Refusal.SERVER_DONT_EXIST: (e.UnavailableError, "there is no server with this id"),
+    Refusal.SERVER_OFFLINE: (e.UnavailableError, "the server is offline; choose another"),
+    Refusal.SERVER_ALREADY_RENTED: (
+        e.UnavailableError,
+        "the server is already rented, perhaps by you; choose another",
+    ),
+    Refusal.CANT_RENT_FROM_YOURSELF: (e.UnavailableError, "this is your own server; choose another"),
+    Refusal.MACHINE_IS_ON_GIGASPOT: (e.UnavailableError, "the server is rented out through GigaSPOT only"),
+    Refusal.COMPUTE_NOT_AVAILABLE: (e.UnavailableError, "the machine is not available now; choose another"),
+    Refusal.NOT_ENOUGH_BALANCE: (e.BalanceError, "the wallet does not hold enough; top it up"),
+    Refusal.CURRENCY_NOT_ALLOWED: (e.InputError, "the host does not accept this currency"),
+    Refusal.YOU_ALREADY_HAVE_SPOT_ORDER: (
+        e.InputError,
+        "you already have a spot order on this server; change its price instead",
+    ),
+    Refusal.ISSUE_DESCRIPTION_TOO_LONG: (e.InputError, "the issue is longer than 2,048 characters"),
+    Refusal.NOT_ALL_PARAMETERS_PRESENT: (e.InputError, "a mandatory member is missing"),
+    Refusal.INVALID_MRL: (e.InputError, "the maximum rental length is out of bounds"),
+    Refusal.INVALID_INPUT: (e.InputError, "the market does not accept this input"),
+    Refusal.TOO_LOW_PRICE: (e.PriceError, "the bid is under the host's floor"),
+    Refusal.PRICE_NOT_MATCHING: (e.PriceError, "the price changed since it was read; look again"),
+    Refusal.AMOUNT_TOO_LOW: (e.PriceError, "the price is under the host's floor"),
+    Refusal.EXCEEDED_MAX_STEP: (e.PriceError, "the bid can't be lowered so far at once"),
+    Refusal.REACHED_ORDER_LIMIT: (e.LimitError, "too many orders at once; cancel one first"),
+    Refusal.REACHED_ORDER_LIMIT_PER_DAY: (e.LimitError, "too many orders today; try again tomorrow"),
+    Refusal.WAIT: (e.WaitError, "the market asks to try again in a second"),
+    Refusal.CAN_LOWER_EVERY_600_SECONDS: (e.WaitError, "a bid can be lowered once in 600 seconds"),
+    Refusal.YOU_DONT_OWN_THIS_ORDER: (e.NotFoundError, "this is not an order of yours"),
+    Refusal.ORDER_NOT_ACTIVE: (e.NotFoundError, "the order is already over"),
+    Refusal.ORDER_DONT_EXIST: (e.NotFoundError, "there is no such order"),
+    Refusal.SERVER_DONT_EXIST_BY_NAME: (e.NotFoundError, "none of your servers has this name"),
+}
+
+_BY_CODE: dict[int, tuple[type[e.CloreError], str]] = {
+    Code.DATABASE_ERROR: (e.ServiceError, "the market failed inside and gives no reason"),
+    Code.INVALID_INPUT: (e.InputError, "the market does not accept this input"),
+    Code.INVALID_TOKEN: (e.SignInError, "the market does not know this API key"),
+    Code.INVALID_ENDPOINT: (e.NotFoundError, "no such endpoint or object; does the address end in /v1?"),
+    Code.RATE_EXCEEDED: (e.RateError, "too many requests with this API key; wait a little"),
+}
+
+_FIGURES = {
+    "min_price": "at least {} a day",
+    "max_step": "at most {} a day at once",
+    "time_to_lowering": "in {} s",
+    "limit": "limit {}",
+}
+
+
+def _failure(
+    endpoint: Endpoint[Any, Any], answer: Answer, code: int | None, content: dict[str, Any]
+) -> e.CloreError:
+    name = content.get("error")
+    error = name if isinstance(name, str) and name else None
+    if code is None and error is None:
+        return _by_status(endpoint, answer, "JSON without a code")
+    extra = {k: v for k, v in content.items() if k not in ("code", "error")}
+    if code == Code.RATE_EXCEEDED and (seconds := _retry_after(answer)) is not None:
+        extra["retry_after"] = seconds
+    kind, sentence = _named(code, error)
+    said = "; ".join(_figures(extra))
+    reason = ", ".join([error or "", f"code {code}" if code is not None else f"HTTP {answer.status}"])
+    message = f"{endpoint.name}: {sentence}{f': {said}' if said else ''} ({reason.strip(', ')})."
+    return kind(
+        message,
+        endpoint=endpoint.name,
+        status=answer.status,
+        code=code,
+        error=error,
+        extra=extra,
+        ambiguous=kind is e.ServiceError,
+    )
+
+
+def _named(code: int | None, error: str | None) -> tuple[type[e.CloreError], str]:
+    if code is None or code == Code.BUSINESS:
+        if error and error.startswith(DOCKERHUB_REFUSAL_PREFIX):
+            return e.InputError, "the registry refused the credentials of the image"
+        return _REFUSALS.get(error or "", (e.RefusedError, "the market refused"))
+    return _BY_CODE.get(code, (e.RefusedError, "the market refused"))
+
+
+def _figures(extra: Mapping[str, Any]) -> list[str]:
+    said = [
+        form.format(_plain_number(extra[name]))
+        for name, form in _FIGURES.items()
+        if extra.get(name) is not None
+    ]
+    if isinstance(extra.get("message"), str):
+        said.append(_glimpse(extra["message"]))
+    return said
+
+
+def _plain_number(value: Any) -> str:
+    text = f"{value:.8f}" if isinstance(value, float) else str(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _retry_after(answer: Answer) -> int | None:
+    """Whole seconds; the date form of the header is not used by any known market."""
+    text = answer.headers.get("retry-after", "").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
+
+
+def _by_status(endpoint: Endpoint[Any, Any], answer: Answer, glimpse: str) -> e.CloreError:
+    """The error where the body did not tell."""
+    kind, sentence = _status_meaning(answer.status)
+    said = f': "{glimpse}"' if glimpse else ""
+    extra = {}
+    if kind is e.RateError and (seconds := _retry_after(answer)) is not None:
+        extra["retry_after"] = seconds
+    return kind(
+        f"{endpoint.name}: {sentence} (HTTP {answer.status}{said}).",
+        endpoint=endpoint.name,
+        status=answer.status,
+        extra=extra,
+        ambiguous=answer.status >= 500 or answer.status < 300,
+    )
+
+
+def _status_meaning(status: int) -> tuple[type[e.CloreError], str]:
+    if status == 401:
+        return e.SignInError, "the market does not know this API key"
+    if status == 403:
+        return e.BlockedError, "a filter in front of the market turned this client away"
+    if status == 429:
+        return e.RateError, "too many requests; wait a little"
+    if status >= 500:
+        return e.ServiceError, "the market or something in front of it failed"
+    if 300 <= status < 400:
+        return e.ReplyError, "the address redirects elsewhere; give the final one"
+    return e.ReplyError, "what answered does not speak the Clore API; does the address end in /v1?"
