@@ -92,6 +92,15 @@ def access(key: str | None = None, base_url: str | None = None, profile: str | N
     return Access(_usable_url(found_url), _usable_key(found_key), name if used else None, warning)
 
 
+def checked(profile: Profile) -> Profile:
+    """The profile as it will be used.
+
+    Raises:
+        SetupError: an address or a key that can't be one.
+    """
+    return Profile(_usable_url(profile.base_url), _usable_key(profile.key))
+
+
 def same_address(one: str, other: str) -> bool:
     return one.rstrip("/") == other.rstrip("/")
 

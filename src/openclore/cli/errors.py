@@ -1,0 +1,105 @@
+"""How a command ends: exit codes by what the caller can do, and errors in one or two lines."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+
+from .output import json_text, say
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+EXIT_CODES: dict[str, tuple[int, str]] = {
+    "CloreError": (1, "anything else went wrong"),
+    "SetupError": (2, "usage: option, profile or address can't be used"),
+    "InputError": (2, "the request is wrong as it stands"),
+    "SignInError": (3, "the API key is missing or unknown"),
+    "NotFoundError": (4, "no such order or server, not yours, or already over"),
+    "WaitError": (5, "too many requests or orders: try again later"),
+    "RefusedError": (6, "the market refused for another reason"),
+    "BalanceError": (7, "the wallet does not hold enough"),
+    "UnavailableError": (8, "the server can't be rented: choose another"),
+    "ServiceError": (9, "the market failed, or what answers is no market"),
+    "ReplyError": (9, ""),
+    "NetworkError": (10, "the market can't be reached"),
+    "OutcomeUnknownError": (11, "an order may have been made: look before trying again"),
+    "DeployError": (12, "the order ended or is not ready in time"),
+}
+"""Class of the error, or of the nearest above it, to exit code and its meaning."""
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+class DeployError(Exception):
+    """An order was made, but there is nothing to connect to."""
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of the error's class."""
+    names = (kind.__name__ for kind in type(error).__mro__)
+    return next((EXIT_CODES[name][0] for name in names if name in EXIT_CODES), 1)
+
+
+def exit_codes_help() -> str:
+    """The table for `--help`."""
+    meanings: dict[int, str] = {}
+    for code, meaning in EXIT_CODES.values():
+        meanings[code] = meanings.get(code) or meaning
+    meanings[2] = "usage: an option or the request is wrong"
+    meanings[INTERRUPTED] = "interrupted"
+    listed = "; ".join(f"{code} {meaning}" for code, meaning in sorted(meanings.items()))
+    return f"Exit codes: 0 done; {listed}."
+
+
+def guarded(command: Callable[P, T]) -> Callable[P, T]:
+    """Let a command end with a message and its exit code instead of a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        from openclore.client.errors import CloreError
+
+        try:
+            result = command(*args, **kwargs)
+            sys.stdout.flush()
+            return result
+        except KeyboardInterrupt:
+            say("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            _drop_stdout()
+            raise typer.Exit(BROKEN_PIPE) from None
+        except (CloreError, DeployError) as error:
+            report(error, as_json=bool(kwargs.get("json")))
+            raise typer.Exit(exit_code(error)) from error
+
+    return run
+
+
+def report(error: BaseException, *, as_json: bool) -> None:
+    """Say what went wrong on stderr, for a person or as one JSON object."""
+    if not as_json:
+        say(f"Error: {error}")
+        return
+    facts: dict[str, Any] = {
+        "class": type(error).__name__,
+        "message": str(error),
+        "exit_code": exit_code(error),
+        **{
+            name: value
+            for name in ("endpoint", "status", "code", "error", "field", "extra")
+            if (value := getattr(error, name, None)) not in (None, {})
+        },
+    }
+    sys.stderr.write(json_text({"error": facts}) + "\n")
+
+
+def _drop_stdout() -> None:
+    """Nobody reads on: keep the interpreter from complaining when it flushes at the end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

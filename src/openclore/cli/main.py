@@ -1,0 +1,81 @@
+"""openclore: the commands, put together.
+
+Command modules import what they need inside their functions, so that `--help` is quick.
+"""
+
+import importlib
+from typing import Annotated, Any
+
+import typer
+
+from openclore import __version__
+
+from . import marketplace, orders, profile, servers, spot, wallets
+from .errors import exit_codes_help
+
+app = typer.Typer(
+    name="openclore",
+    help="Rent, host and run GPU servers on a Clore-compatible market.",
+    epilog=exit_codes_help(),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RENTERS, HOSTS, SETUP, OPERATORS = "Renting", "Hosting", "Set-up", "Running a market"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"openclore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def openclore(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Rent, host and run GPU servers on a Clore-compatible market.
+
+    The API key comes from CLORE_API_KEY or a profile (openclore profile set NAME). Data goes to stdout,
+    messages to stderr; --json prints what a program can read.
+    """
+
+
+app.command("marketplace", rich_help_panel=RENTERS)(marketplace.marketplace)
+app.command("rent", rich_help_panel=RENTERS)(orders.rent)
+app.command("orders", rich_help_panel=RENTERS)(orders.orders)
+app.command("cancel", rich_help_panel=RENTERS)(orders.cancel)
+app.command("wallets", rich_help_panel=RENTERS)(wallets.wallets)
+app.add_typer(spot.spot, name="spot", rich_help_panel=RENTERS)
+app.command("servers", rich_help_panel=HOSTS)(servers.servers)
+app.command("server-config", rich_help_panel=HOSTS)(servers.server_config)
+app.command("set-server", rich_help_panel=HOSTS)(servers.set_server)
+app.add_typer(profile.profile, name="profile", rich_help_panel=SETUP)
+
+
+def _optional(module: str, name: str) -> Any | None:
+    """A command of another wing, where that wing is there."""
+    try:
+        return getattr(importlib.import_module(f"openclore.cli.{module}"), name)
+    except ModuleNotFoundError as missing:
+        if missing.name != f"openclore.cli.{module}":
+            raise
+        return None
+
+
+if (host := _optional("host", "host")) is not None:
+    app.command("host", rich_help_panel=HOSTS)(host)
+if (serve := _optional("serve", "serve")) is not None:
+    app.command("serve", rich_help_panel=OPERATORS)(serve)
+if (admin := _optional("admin", "app")) is not None:
+    app.add_typer(admin, name="admin", rich_help_panel=OPERATORS)
+if (demo := _optional("demo", "demo")) is not None:
+    app.command("demo", rich_help_panel=OPERATORS)(demo)
+
+
+def run() -> None:
+    """The `openclore` program."""
+    app()

@@ -1,0 +1,203 @@
+"""openclore marketplace."""
+
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from openclore.api.offers import Offer
+from openclore.api.specs import Specs
+
+from . import options
+from .errors import guarded
+from .output import Column, amount, price, say, show_json, show_table
+
+LIMIT_AT_TERMINAL = 40
+
+
+class Sort(StrEnum):
+    PRICE = "price"
+    GPUS = "gpus"
+    VRAM = "vram"
+    RAM = "ram"
+    RELIABILITY = "reliability"
+    RATING = "rating"
+    DOWN = "down"
+    ID = "id"
+
+
+@guarded
+def marketplace(
+    gpu: Annotated[str | None, typer.Option(metavar="TEXT", help="GPU model contains TEXT.")] = None,
+    gpus: Annotated[int | None, typer.Option(metavar="N", help="At least N GPUs.")] = None,
+    max_gpus: Annotated[int | None, typer.Option(metavar="N", help="At most N GPUs.")] = None,
+    vram: Annotated[float | None, typer.Option(metavar="GB", help="At least so much memory per GPU.")] = None,
+    max_price_per_hour: Annotated[
+        float | None, typer.Option(metavar="AMOUNT", help="At most AMOUNT an hour, in --currency.")
+    ] = None,
+    currency: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Only offers payable in NAME, prices in it: {options.CURRENCY_HELP}. "
+            "Without: the cheapest accepted currency, in dollars.",
+        ),
+    ] = None,
+    country: Annotated[str | None, typer.Option(metavar="CC", help="Country code, such as DE.")] = None,
+    all: Annotated[bool, typer.Option("--all", help="Include rented servers.")] = False,  # noqa: A002
+    sort: Annotated[Sort, typer.Option(help="Cheapest or largest first.")] = Sort.PRICE,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help=f"Show N offers, 0 for all. At a terminal {LIMIT_AT_TERMINAL}."
+        ),
+    ] = None,
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: options.Json = False,
+) -> None:
+    """Show what can be rented. An API key is not needed.
+
+    Markets price whole machines per day; the price per hour is that divided by 24.
+    """
+    coin = options.currency(currency) if currency else None
+    with options.client(profile, base_url) as clore:
+        listed = clore.marketplace()
+    found = [offer for offer in listed if all or not offer.rented]
+    for keep in _filters(gpu, gpus, max_gpus, vram, max_price_per_hour, coin, country):
+        found = [offer for offer in found if keep(offer)]
+    found.sort(key=lambda offer: _sort_key(offer, sort, coin))
+    if limit is None:
+        limit = LIMIT_AT_TERMINAL if sys.stdout.isatty() and not json else 0
+    shown = found[:limit] if limit else found
+    if json:
+        show_json(shown)
+        return
+    show_table(_columns(coin, all), [_row(offer, coin, all) for offer in shown], empty=_nothing(listed))
+    if len(shown) < len(found):
+        say(f"{len(shown)} of {len(found)} offers; --limit 0 shows all.")
+
+
+def _filters(
+    gpu: str | None,
+    gpus: int | None,
+    max_gpus: int | None,
+    vram: float | None,
+    max_price_per_hour: float | None,
+    coin: str | None,
+    country: str | None,
+) -> list[Callable[[Offer], bool]]:
+    """One test per option that was given."""
+    tests: list[Callable[[Offer], bool]] = []
+    if gpu is not None:
+        tests.append(lambda o: gpu.lower() in (_specs(o).gpu or "").lower())
+    if gpus is not None:
+        tests.append(lambda o: _specs(o).gpu_count >= gpus)
+    if max_gpus is not None:
+        tests.append(lambda o: _specs(o).gpu_count <= max_gpus)
+    if vram is not None:
+        # Markets round down: a 24 GB card may show 23.
+        tests.append(lambda o: (_specs(o).gpuram or 0) >= vram or (_specs(o).gpuram or 0) + 1 == vram)
+    if coin is not None:
+        tests.append(lambda o: per_day(o, coin) is not None)
+    if max_price_per_hour is not None:
+        tests.append(lambda o: (p := per_day(o, coin)) is not None and p / 24 <= max_price_per_hour)
+    if country is not None:
+        tests.append(lambda o: _country(o).lower() == country.lower())
+    return tests
+
+
+def per_day(offer: Offer, coin: str | None) -> float | None:
+    """The on-demand price in a currency, or in dollars for the cheapest one."""
+    return offer.price_per_day(coin) if coin else offer.usd_per_day
+
+
+def _specs(offer: Offer) -> Specs:
+    return offer.specs or Specs()
+
+
+def _country(offer: Offer) -> str:
+    net = _specs(offer).net
+    return (net and net.cc) or ""
+
+
+def _sort_key(offer: Offer, sort: Sort, coin: str | None) -> tuple[float, float, int]:
+    specs, rating = _specs(offer), offer.rating
+    day = per_day(offer, coin)
+    expensive = float("inf") if day is None else day
+    largest: dict[Sort, float | None] = {
+        Sort.GPUS: specs.gpu_count,
+        Sort.VRAM: specs.gpuram,
+        Sort.RAM: specs.ram,
+        Sort.RELIABILITY: offer.reliability,
+        Sort.RATING: rating.avg if rating and rating.cnt else 0,
+        Sort.DOWN: specs.net.down if specs.net else 0,
+    }
+    return (-(largest.get(sort) or 0), 0.0 if sort == Sort.ID else expensive, offer.id)
+
+
+def _columns(coin: str | None, with_rented: bool) -> list[Column]:
+    unit = {None: "$", "USD-Blockchain": "USD", "bitcoin": "BTC", "CLORE-Blockchain": "CLORE"}.get(coin, coin)
+    return [
+        Column("ID", justify="right"),
+        Column("GPU", flexible=True),
+        Column("VRAM", rank=2, justify="right"),
+        Column(f"{unit}/HOUR", justify="right"),
+        Column(f"{unit}/DAY", rank=1, justify="right"),
+        *([Column("RENTED", rank=3)] if with_rented else []),
+        Column("CC", rank=4),
+        Column("RELIABLE", rank=5, justify="right"),
+        Column("RAM", rank=6, justify="right"),
+        Column("CORES", rank=7, justify="right"),
+        Column("DOWN", rank=8, justify="right"),
+        Column("RATING", rank=9, justify="right"),
+        Column("MAX", rank=10, justify="right"),
+        Column("CUDA", rank=11, justify="right"),
+        Column("PAY IN", rank=12),
+    ]
+
+
+def _row(offer: Offer, coin: str | None, with_rented: bool) -> Sequence[object]:
+    specs, rating = _specs(offer), offer.rating
+    unit = coin or "usd"
+    day = per_day(offer, coin)
+    return [
+        offer.id,
+        gpu_name(specs),
+        _gb(specs.gpuram),
+        price(None if day is None else day / 24, unit),
+        price(day, unit),
+        *(["yes" if offer.rented else "no"] if with_rented else []),
+        _country(offer) or "-",
+        "-" if offer.reliability is None else f"{offer.reliability:.1%}",
+        _gb(specs.ram),
+        specs.cpus or "-",
+        f"{specs.net.down:.0f} Mbit" if specs.net and specs.net.down is not None else "-",
+        f"{amount(rating.avg, 1)} ({rating.cnt})" if rating and rating.cnt else "-",
+        f"{offer.mrl} h" if offer.mrl is not None else "-",
+        offer.cuda_version or "-",
+        " ".join(_SHORT.get(c, c) for c in offer.allowed_coins or ()) or "-",
+    ]
+
+
+_SHORT = {"bitcoin": "btc", "CLORE-Blockchain": "clore", "USD-Blockchain": "usd"}
+
+
+def gpu_name(specs: Specs | None) -> str:
+    """ "2x RTX 4090", and "(simulated)" where no container engine runs the orders."""
+    text = (specs and specs.gpu) or "-"
+    for maker in ("NVIDIA GeForce ", "NVIDIA "):
+        text = text.replace(maker, "")
+    return f"(simulated) {text}" if specs and specs.runtime == "simulated" else text
+
+
+def _gb(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} GB"
+
+
+def _nothing(listed: Sequence[Offer]) -> str:
+    if not listed:
+        return "The market lists no servers."
+    return f"None of {len(listed)} listed servers fits. Loosen a filter, or add --all for rented ones."

@@ -1,0 +1,76 @@
+"""Options that many commands share, and what they mean."""
+
+import warnings
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .output import say
+
+if TYPE_CHECKING:
+    from openclore.client import Clore
+
+Profile = Annotated[
+    str | None,
+    typer.Option("--profile", "-p", metavar="NAME", help="Address and key by name. [env: OPENCLORE_PROFILE]"),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option("--base-url", metavar="URL", help="Address of the market. [env: CLORE_BASE_URL]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+CURRENCIES = {
+    "bitcoin": "bitcoin",
+    "btc": "bitcoin",
+    "clore": "CLORE-Blockchain",
+    "clore-blockchain": "CLORE-Blockchain",
+    "usd": "USD-Blockchain",
+    "usd-blockchain": "USD-Blockchain",
+}
+CURRENCY_HELP = "bitcoin, CLORE-Blockchain or USD-Blockchain (btc, clore, usd for short)"
+
+
+def client(profile: str | None, base_url: str | None) -> "Clore":
+    """The client for these options; the key comes from CLORE_API_KEY or the profile, never from argv."""
+    from openclore.client import Clore
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        clore = Clore(profile=profile, base_url=base_url)
+    for warning in said:
+        say(f"Warning: {warning.message}")
+    return clore
+
+
+def currency(text: str) -> str:
+    """The wire name; a name this version does not know is passed on."""
+    return CURRENCIES.get(text.lower(), text)
+
+
+def pair(text: str, option: str, form: str) -> tuple[str, str]:
+    """NAME=VALUE in two parts.
+
+    Raises:
+        BadParameter: there is no `=`, or nothing before it.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise typer.BadParameter(f"{text!r} must look like {form}", param_hint=option)
+    return name, value
+
+
+def amounts(pairs: list[str], option: str) -> dict[str, float]:
+    """CURRENCY=AMOUNT pairs by wire name.
+
+    Raises:
+        BadParameter: one of them is none.
+    """
+    found = {}
+    for text in pairs:
+        name, value = pair(text, option, "CURRENCY=AMOUNT")
+        try:
+            found[currency(name)] = float(value)
+        except ValueError:
+            raise typer.BadParameter(f"{value!r} is not an amount", param_hint=option) from None
+    return found

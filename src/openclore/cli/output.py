@@ -1,0 +1,169 @@
+"""What commands print: tables that fit the terminal, JSON for programs, numbers people can read.
+
+Data goes to stdout, everything said to a person to stderr.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any, Literal
+
+import msgspec
+
+GAP = 2
+UNBOUNDED_WIDTH = 100_000
+FLEXIBLE_WIDTH_MIN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table. The highest `rank` goes first when the terminal is too narrow; 0 always stays.
+
+    A `flexible` column may be cut short before others are dropped.
+    """
+
+    title: str
+    rank: int = 0
+    justify: Literal["left", "right"] = "left"
+    flexible: bool = False
+
+
+# Numbers --------------------------------------------------------------------------------------------
+
+_DECIMALS = {"bitcoin": 8, "CLORE-Blockchain": 4, "USD-Blockchain": 4, "usd": 4}
+
+
+def amount(value: float | None, decimals: int = 8) -> str:
+    """A number without exponent and noise: 0.0000312, 410.5, 0.0014; "-" for none."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    rounded = Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN)
+    text = f"{rounded:f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text in ("-0", "") else text
+
+
+def price(value: float | None, currency: str) -> str:
+    """An amount with the decimals people use for the currency; dollars always show cents."""
+    text = amount(value, _DECIMALS.get(currency, 8))
+    if currency in ("usd", "USD-Blockchain") and text != "-":
+        whole, _, cents = text.partition(".")
+        return f"{whole}.{cents.ljust(2, '0')}"
+    return text
+
+
+def clean(value: object) -> str:
+    """Text from elsewhere in one line, without control characters: it can't steer the terminal."""
+    return "".join(c if c.isprintable() else " " for c in str(value)).strip()
+
+
+# JSON -----------------------------------------------------------------------------------------------
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON; members the market did not send are left out."""
+    sys.stdout.write(json_text(msgspec.to_builtins(value)) + "\n")
+
+
+def json_text(value: Any, indent: str = "") -> str:
+    """JSON with numbers as people write them: 0.0000312, not 3.12e-05."""
+    inner = indent + "  "
+    if isinstance(value, dict) and value:
+        members = [f"{inner}{json.dumps(str(k))}: {json_text(v, inner)}" for k, v in value.items()]
+        return "{\n" + ",\n".join(members) + "\n" + indent + "}"
+    if isinstance(value, list | tuple) and value:
+        elements = [inner + json_text(element, inner) for element in value]
+        return "[\n" + ",\n".join(elements) + "\n" + indent + "]"
+    if isinstance(value, float):
+        return f"{Decimal(repr(value)):f}" if math.isfinite(value) else "null"
+    return json.dumps(value)
+
+
+# Tables ---------------------------------------------------------------------------------------------
+
+
+def show_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Print rows under their titles, in as many columns as fit; `empty` is said if there are none."""
+    cells = [[clean(cell) for cell in row] for row in rows]
+    if not cells:
+        say(empty)
+        return
+    shown = fitting(columns, cells, terminal_width())
+    _print_table([columns[i] for i in shown], [[row[i] for i in shown] for row in cells])
+    if len(shown) < len(columns) and sys.stdout.isatty():
+        hidden = ", ".join(columns[i].title for i in range(len(columns)) if i not in shown)
+        say(f"Not enough room for: {hidden}. A wider terminal or --json shows all.")
+
+
+def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Which columns to show in this width: those of the highest rank are dropped first."""
+    shown = list(range(len(columns)))
+
+    def needed(i: int) -> int:
+        widest = max(len(columns[i].title), *(len(row[i]) for row in rows))
+        return min(widest, FLEXIBLE_WIDTH_MIN) if columns[i].flexible else widest
+
+    while sum(map(needed, shown)) + GAP * (len(shown) - 1) > width:
+        last = max(shown, key=lambda i: columns[i].rank)
+        if columns[last].rank == 0:
+            break
+        shown.remove(last)
+    return shown
+
+
+def _print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(
+            Text(column.title),
+            justify=column.justify,
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=FLEXIBLE_WIDTH_MIN if column.flexible else None,
+        )
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console(stderr=False).print(table)
+
+
+def show_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Print pairs one under the other; those without a value are left out."""
+    pairs = [(name, clean(value)) for name, value in facts if value not in (None, "", "-")]
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        sys.stdout.write(f"{name.ljust(width)}  {value}\n")
+
+
+def terminal_width() -> int:
+    """Columns there are; without a terminal as many as needed, unless COLUMNS says otherwise."""
+    if os.environ.get("COLUMNS", "").isdigit():
+        return int(os.environ["COLUMNS"])
+    return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else UNBOUNDED_WIDTH
+
+
+def console(*, stderr: bool) -> Any:
+    """Rich's console on stdout or stderr."""
+    from rich.console import Console
+
+    return Console(
+        stderr=stderr, width=None if stderr else terminal_width(), soft_wrap=False, highlight=False
+    )
+
+
+def say(text: str) -> None:
+    """Tell the person something, on stderr."""
+    lines = ["".join(c if c.isprintable() else " " for c in line) for line in text.split("\n")]
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.flush()
+
+
+def interactive() -> bool:
+    """Whether a person sits here and can answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()

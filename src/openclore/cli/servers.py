@@ -1,0 +1,163 @@
+"""openclore servers, server-config, set-server: the machines an account rents out."""
+
+from typing import Annotated
+
+import typer
+
+from openclore.api.servers import MyServer, ServerConfig, SetServerSettings
+
+from . import options
+from .errors import guarded
+from .marketplace import gpu_name
+from .output import Column, price, say, show_facts, show_json, show_table
+
+COLUMNS = [
+    Column("NAME"),
+    Column("ID", rank=1, justify="right"),
+    Column("STATE"),
+    Column("VISIBILITY", rank=2),
+    Column("GPU", rank=3, flexible=True),
+    Column("PRICE/DAY", rank=4),
+    Column("LOWEST BID/DAY", rank=5),
+]
+
+_FIELDS = {"bitcoin": "bitcoin", "CLORE-Blockchain": "clore", "USD-Blockchain": "usd"}
+_RENTAL = {0: "free", 1: "spot order", 2: "rented on demand", 3: "rented at a fixed dollar price"}
+
+
+@guarded
+def servers(
+    profile: options.Profile = None, base_url: options.BaseUrl = None, json: options.Json = False
+) -> None:
+    """Show the servers you rent out."""
+    with options.client(profile, base_url) as clore:
+        found = clore.my_servers()
+    if json:
+        show_json(found)
+        return
+    show_table(COLUMNS, map(_row, found), empty="You have no servers on this market.")
+
+
+def _row(server: MyServer) -> list[object]:
+    return [
+        server.name or "-",
+        server.id if server.id is not None else "-",
+        _state(server),
+        server.visibility or "-",
+        gpu_name(server.specs),
+        _prices(server.pricing),
+        _prices(server.min_spot_pricing),
+    ]
+
+
+def _state(server: MyServer | ServerConfig) -> str:
+    if server.online:
+        return "online"
+    return "offline" if server.connected else "never connected"
+
+
+def _prices(by_currency: dict[str, float | None] | None) -> str:
+    listed = [
+        f"{price(value, coin)} {_FIELDS.get(coin, coin)}"
+        for coin, value in (by_currency or {}).items()
+        if value
+    ]
+    return ", ".join(listed) or "-"
+
+
+@guarded
+def server_config(
+    name: Annotated[str, typer.Argument(help="Name of the server.")],
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: options.Json = False,
+) -> None:
+    """Show one server's settings and state."""
+    with options.client(profile, base_url) as clore:
+        config = clore.server_config(name)
+    if json:
+        show_json(config)
+        return
+    _show_config(config)
+
+
+def _show_config(config: ServerConfig) -> None:
+    usd = {c: p.on_demand for c, p in (config.usd_pricing or {}).items()}
+    show_facts(
+        [
+            ("Name", config.name),
+            ("Id", config.id),
+            ("GPU", gpu_name(config.specs)),
+            ("State", _state(config)),
+            ("Visibility", config.visibility),
+            ("Rental", _RENTAL.get(config.rental_status or 0) if config.rental_status is not None else None),
+            ("Longest rental", f"{config.mrl} h" if config.mrl is not None else None),
+            ("Accepts", ", ".join(config.allowed_coins or ())),
+            ("Price per day", _prices(config.pricing)),
+            ("Lowest bid per day", _prices(config.spot_pricing)),
+            ("In dollars per day", _prices(usd)),
+        ]
+    )
+
+
+@guarded
+def set_server(
+    name: Annotated[str, typer.Argument(help="Name of the server.")],
+    public: Annotated[
+        bool | None, typer.Option("--public/--hidden", help="Whether it can be rented.")
+    ] = None,
+    mrl: Annotated[int | None, typer.Option(metavar="HOURS", help="Longest rental.")] = None,
+    set_price: Annotated[
+        list[str] | None, typer.Option("--price", metavar="CURRENCY=AMOUNT", help="Price per day.")
+    ] = None,
+    spot: Annotated[
+        list[str] | None, typer.Option(metavar="CURRENCY=AMOUNT", help="Lowest bid per day.")
+    ] = None,
+    accept: Annotated[list[str] | None, typer.Option(metavar="CURRENCY", help="Accept a currency.")] = None,
+    refuse: Annotated[list[str] | None, typer.Option(metavar="CURRENCY", help="Accept it no more.")] = None,
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: options.Json = False,
+) -> None:
+    """Change some settings of a server and keep the others. Running orders keep their price.
+
+    A price set here ends automatic pricing in its currency.
+    """
+    from openclore.client import settings_of
+
+    prices = options.amounts(set_price or [], "--price")
+    floors = options.amounts(spot or [], "--spot")
+    known = {*prices, *floors, *map(options.currency, [*(accept or ()), *(refuse or ())])}
+    if unknown := sorted(known - set(_FIELDS)):
+        raise typer.BadParameter(f"unknown currency {unknown[0]!r}; use {options.CURRENCY_HELP}")
+    with options.client(profile, base_url) as clore:
+        settings = settings_of(clore.server_config(name))
+        settings.name = name
+        if public is not None:
+            settings.availability = public
+        if mrl is not None:
+            settings.mrl = mrl
+        for coin, value in prices.items():
+            setattr(settings, f"{_FIELDS[coin]}_on_demand", value)
+        for coin, value in floors.items():
+            setattr(settings, f"{_FIELDS[coin]}_spot", value)
+        for coin in {*prices, *floors}:
+            _price_by_hand(settings, coin)
+        for coin in map(options.currency, accept or ()):
+            setattr(settings, f"{_FIELDS[coin]}_enabled", True)
+        for coin in map(options.currency, refuse or ()):
+            setattr(settings, f"{_FIELDS[coin]}_enabled", False)
+        clore.set_server_settings(settings)
+        say(f"The settings of {name} are saved.")
+        config = clore.server_config(name)
+    if json:
+        show_json(config)
+    else:
+        _show_config(config)
+
+
+def _price_by_hand(settings: SetServerSettings, coin: str) -> None:
+    if settings.autoprice and settings.autoprice.get(coin):
+        settings.autoprice = {**settings.autoprice, coin: False}
+    if settings.usd_pricing and coin in settings.usd_pricing:
+        settings.usd_pricing = {c: pair for c, pair in settings.usd_pricing.items() if c != coin}
