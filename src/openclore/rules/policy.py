@@ -14,8 +14,10 @@ class Fees(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     renter_percent: float = 5.0
     host_percent: float = 5.0
-    host_surcharge_percent: dict[Currency, float] = {Currency.BITCOIN: 15.0, Currency.USD: 15.0}
-    creation: dict[Currency, float] = {Currency.USD: 0.1}
+    host_surcharge_percent: dict[Currency, float] = msgspec.field(
+        default_factory=lambda: {Currency.BITCOIN: 15.0, Currency.USD: 15.0}
+    )
+    creation: dict[Currency, float] = msgspec.field(default_factory=lambda: {Currency.USD: 0.1})
     creation_grace_seconds: int = 600
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 import msgspec
 from sqlalchemy import Connection, select, update
 
+from .rows import as_struct
 from .tables import accounts, api_keys
 
 
@@ -32,17 +33,17 @@ def add(tx: Connection, email: str, orders_max: int, servers_max: int, now: int)
         .values(email=email, created_at=now, orders_max=orders_max, servers_max=servers_max)
         .returning(accounts)
     ).one()
-    return msgspec.convert(dict(row._mapping), Account)
+    return as_struct(row, Account)
 
 
 def by_email(tx: Connection, email: str) -> Account | None:
     row = tx.execute(select(accounts).where(accounts.c.email == email)).one_or_none()
-    return msgspec.convert(dict(row._mapping), Account) if row else None
+    return as_struct(row, Account) if row else None
 
 
 def by_id(tx: Connection, account_id: int) -> Account:
     row = tx.execute(select(accounts).where(accounts.c.id == account_id)).one()
-    return msgspec.convert(dict(row._mapping), Account)
+    return as_struct(row, Account)
 
 
 def add_key(tx: Connection, account_id: int, name: str, key_hash: str, now: int) -> ApiKey:
@@ -51,14 +52,14 @@ def add_key(tx: Connection, account_id: int, name: str, key_hash: str, now: int)
         .values(account_id=account_id, name=name, key_hash=key_hash, created_at=now)
         .returning(*_KEY_COLUMNS)
     ).one()
-    return msgspec.convert(dict(row._mapping), ApiKey)
+    return as_struct(row, ApiKey)
 
 
 def keys_of(tx: Connection, account_id: int) -> list[ApiKey]:
     rows = tx.execute(
         select(*_KEY_COLUMNS).where(api_keys.c.account_id == account_id).order_by(api_keys.c.id)
     )
-    return [msgspec.convert(dict(row._mapping), ApiKey) for row in rows]
+    return [as_struct(row, ApiKey) for row in rows]
 
 
 def key_by_hash(tx: Connection, key_hash: str) -> ApiKey | None:
@@ -66,7 +67,7 @@ def key_by_hash(tx: Connection, key_hash: str) -> ApiKey | None:
     row = tx.execute(
         select(*_KEY_COLUMNS).where(api_keys.c.key_hash == key_hash, api_keys.c.revoked_at.is_(None))
     ).one_or_none()
-    return msgspec.convert(dict(row._mapping), ApiKey) if row else None
+    return as_struct(row, ApiKey) if row else None
 
 
 def revoke_key(tx: Connection, key_id: int, now: int) -> None:

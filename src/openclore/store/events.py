@@ -5,6 +5,7 @@ from enum import StrEnum
 import msgspec
 from sqlalchemy import Connection, func, select
 
+from .rows import as_struct
 from .tables import events
 
 
@@ -63,7 +64,7 @@ def append(
 def after(tx: Connection, cursor: int, limit: int = 1_000) -> list[Event]:
     """What happened after the event `cursor`, oldest first."""
     rows = tx.execute(select(events).where(events.c.id > cursor).order_by(events.c.id).limit(limit))
-    return [msgspec.convert({**row._mapping, "data": msgspec.json.decode(row.data)}, Event) for row in rows]
+    return [as_struct(row, Event, data=msgspec.json.decode(row.data)) for row in rows]
 
 
 def newest(tx: Connection) -> int:

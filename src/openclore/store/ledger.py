@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, func, select, union_all, update
 
 from ..api.currencies import Currency
+from .rows import as_struct
 from .tables import ledger_accounts, transfers
 
 
@@ -169,13 +171,5 @@ def _open(tx: Connection, kind: Kind, account_id: int | None, currency: Currency
     return _account(found)
 
 
-def _account(row: Row[tuple[object, ...]]) -> LedgerAccount:
-    return LedgerAccount(
-        id=row.id,
-        kind=Kind(row.kind),
-        account_id=row.account_id,
-        currency=Currency(row.currency),
-        balance=row.balance,
-        exhausts_at=row.exhausts_at,
-        due_at=row.due_at,
-    )
+def _account(row: Row[*tuple[Any, ...]]) -> LedgerAccount:
+    return as_struct(row, LedgerAccount)

@@ -1,12 +1,14 @@
 """Orders as rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, func, select, update
 
 from ..api.currencies import Currency
 from ..rules.orders import Deployment, Order, State
+from .rows import as_struct
 from .tables import issues, orders
 
 
@@ -58,9 +60,12 @@ def active_on_server(tx: Connection, server_id: int) -> Order | None:
     return _order(row) if row else None
 
 
-def rented_servers(tx: Connection) -> set[int]:
-    """The ids of all servers that an order holds."""
-    return set(tx.execute(select(orders.c.server_id).where(orders.c.state != State.ENDED)).scalars())
+def rented_servers(tx: Connection, among: Sequence[int] | None) -> set[int]:
+    """The ids of the servers that an order holds, among these or among all."""
+    query = select(orders.c.server_id).where(orders.c.state != State.ENDED)
+    if among is not None:
+        query = query.where(orders.c.server_id.in_(among))
+    return set(tx.execute(query).scalars())
 
 
 def every(tx: Connection) -> Iterator[Order]:
@@ -80,7 +85,5 @@ def _values(order: Order) -> dict[str, object]:
     return values
 
 
-def _order(row: Row[tuple[object, ...]]) -> Order:
-    values = dict(row._mapping)
-    values["deployment"] = msgspec.json.decode(row.deployment, type=Deployment)
-    return msgspec.convert(values, Order)
+def _order(row: Row[*tuple[Any, ...]]) -> Order:
+    return as_struct(row, Order, deployment=msgspec.json.decode(row.deployment, type=Deployment))

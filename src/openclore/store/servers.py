@@ -1,6 +1,7 @@
 """Servers as rows, and how long each was heard of."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, func, or_, select, update
@@ -9,6 +10,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from ..api.specs import Specs
 from ..rules.servers import RELIABILITY_DAYS, Server, Settings
+from .rows import as_struct
 from .tables import orders, servers, uptimes
 
 DAY_SECONDS = 86_400
@@ -108,15 +110,16 @@ def add_uptime(tx: Connection, server_id: int, since: int, until: int) -> None:
         since = part_end
 
 
-def uptime_seconds(tx: Connection, server_ids: Sequence[int], now: int) -> dict[int, int]:
-    """How long each server was heard of in the days that count for its reliability."""
-    first_day = now // DAY_SECONDS - RELIABILITY_DAYS
-    rows = tx.execute(
+def uptime_seconds(tx: Connection, among: Sequence[int] | None, now: int) -> dict[int, int]:
+    """How long each of these servers (or of all) was heard of in the days that count for its reliability."""
+    query = (
         select(uptimes.c.server_id, func.sum(uptimes.c.seconds).label("seconds"))
-        .where(uptimes.c.server_id.in_(server_ids), uptimes.c.day >= first_day)
+        .where(uptimes.c.day >= now // DAY_SECONDS - RELIABILITY_DAYS)
         .group_by(uptimes.c.server_id)
     )
-    return {row.server_id: int(row.seconds) for row in rows}
+    if among is not None:
+        query = query.where(uptimes.c.server_id.in_(among))
+    return {row.server_id: int(row.seconds) for row in tx.execute(query)}
 
 
 def _values(server: Server) -> dict[str, object]:
@@ -127,16 +130,18 @@ def _values(server: Server) -> dict[str, object]:
     return values
 
 
-def _one(row: Row[tuple[object, ...]] | None) -> Server | None:
+def _one(row: Row[*tuple[Any, ...]] | None) -> Server | None:
     return _server(row) if row else None
 
 
-def _server(row: Row[tuple[object, ...]]) -> Server:
-    values = dict(row._mapping)
-    values["settings"] = msgspec.json.decode(row.settings, type=Settings)
-    values["specs"] = msgspec.json.decode(row.specs, type=Specs) if row.specs else None
-    values["gpu_array"] = msgspec.json.decode(row.gpu_array)
-    return msgspec.convert(values, Server)
+def _server(row: Row[*tuple[Any, ...]]) -> Server:
+    return as_struct(
+        row,
+        Server,
+        settings=msgspec.json.decode(row.settings, type=Settings),
+        specs=msgspec.json.decode(row.specs, type=Specs) if row.specs else None,
+        gpu_array=msgspec.json.decode(row.gpu_array),
+    )
 
 
 _COLUMNS = tuple(column for column in servers.c if column.name != "credential_hash")

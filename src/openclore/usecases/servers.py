@@ -1,5 +1,7 @@
 """Hosting: registering servers, reading and setting what they offer."""
 
+from typing import NamedTuple
+
 import msgspec
 
 from ..api.codes import Refusal
@@ -124,25 +126,29 @@ def spot_marketplace(market: Market, request: SpotMarketplace) -> SpotMarketplac
     )
 
 
-def offers(market: Market, server_ids: list[int] | None, now: int) -> dict[int, Offer | None]:
-    """Server id to its row on the market, None if it is not listed; all servers if no ids are given."""
+class Listing(NamedTuple):
+    """Whose server it is, and its row on the market (None: not listed)."""
+
+    owner: int
+    offer: Offer | None
+
+
+def listings(market: Market, server_ids: list[int] | None, now: int) -> dict[int, Listing]:
+    """Server id to how it is listed; all servers if no ids are given."""
     with market.store.reading() as tx:
         found = servers.every(tx) if server_ids is None else servers.by_ids(tx, server_ids)
-        rented = orders.rented_servers(tx)
+        rented = orders.rented_servers(tx, server_ids)
         known = rates.every(tx)
-        uptimes = servers.uptime_seconds(tx, [server.id for server in found if server.listed], now)
+        uptimes = servers.uptime_seconds(tx, server_ids, now)
     return {
-        server.id: _offer(server, server.id in rented, known, uptimes.get(server.id, 0), now)
-        if server.listed
-        else None
+        server.id: Listing(
+            server.account_id,
+            _offer(server, server.id in rented, known, uptimes.get(server.id, 0), now)
+            if server.listed
+            else None,
+        )
         for server in found
     }
-
-
-def owned_servers(market: Market) -> dict[int, int]:
-    """Server id to the account that owns it."""
-    with market.store.reading() as tx:
-        return {server.id: server.account_id for server in servers.every(tx)}
 
 
 def _offer(server: Server, rented: bool, known: dict[Currency, int], uptime_seconds: int, now: int) -> Offer:

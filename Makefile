@@ -1,0 +1,53 @@
+# Each target does its own set-up in .venv; a bare `python3 -m venv` is enough to begin.
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+SYNC := UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --frozen --quiet
+
+.PHONY: demo test check bench format clean
+.DEFAULT_GOAL := demo
+
+demo: .venv/run  ## Start a market on this machine, take the tour, rent a real container.
+	@$(BIN)/openclore demo
+
+test: .venv/dev  ## Pass the suite; what can't run here is skipped with its reason.
+	@$(BIN)/pytest $(ARGS)
+
+check: .venv/dev  ## Formatting, lint, types, import directions, purity of the rules, generated code.
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/purity.py
+	@$(BIN)/python tools/unasync.py --check
+	@$(BIN)/python tools/api_docs.py --check
+
+bench: .venv/bench  ## Our figures against a peer or a floor in the same run.
+	@$(BIN)/python -m bench $(ARGS)
+
+format: .venv/dev
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit("OpenClore needs Python 3.11 or newer, $(PYTHON) is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+# One stamp for each set of packages; a larger set serves for a smaller one.
+.venv/run: .venv/bin/uv pyproject.toml uv.lock
+	@echo "Setting up .venv (once) ..."
+	@$(SYNC) --no-default-groups --inexact
+	@touch $@
+
+.venv/dev: .venv/bin/uv pyproject.toml uv.lock
+	@echo "Setting up .venv (once) ..."
+	@$(SYNC) --inexact
+	@touch $@ .venv/run
+
+.venv/bench: .venv/dev
+	@$(SYNC) --inexact --group bench
+	@touch $@

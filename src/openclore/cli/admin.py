@@ -1,0 +1,247 @@
+"""`openclore admin`: what an operator does, on the market's database; works while the server runs."""
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..api.currencies import Currency
+from .errors import guarded
+from .output import show_json
+
+if TYPE_CHECKING:
+    from ..usecases.market import Market
+
+app = typer.Typer(no_args_is_help=True, help="Operate a market: accounts, keys, money, servers, rates.")
+account_app = typer.Typer(no_args_is_help=True, help="Accounts.")
+key_app = typer.Typer(no_args_is_help=True, help="API keys.")
+server_app = typer.Typer(no_args_is_help=True, help="Servers.")
+rates_app = typer.Typer(no_args_is_help=True, help="What currencies are worth in dollars.")
+app.add_typer(account_app, name="account")
+app.add_typer(key_app, name="key")
+app.add_typer(server_app, name="server")
+app.add_typer(rates_app, name="rates")
+
+DataDir = Annotated[
+    Path | None, typer.Option(envvar="OPENCLORE_DATA_DIR", help="The data directory of the market.")
+]
+DatabaseUrl = Annotated[
+    str | None, typer.Option(envvar="OPENCLORE_DATABASE_URL", help="The market's database, instead.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Email = Annotated[str, typer.Argument(help="The account's e-mail address.")]
+
+
+@account_app.command("create")
+@guarded
+def create_account(
+    email: Email, data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Json = False
+) -> None:
+    """Open an account; it may rent and host."""
+    from ..usecases import accounts
+
+    with _market(data_dir, database_url) as market:
+        account = accounts.create_account(market, email, _now())
+    _say({"id": account.id, "email": account.email}, f"account {account.id}: {account.email}", json)
+
+
+@key_app.command("create")
+@guarded
+def create_key(
+    email: Email,
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Make an API key. It is shown this once and never again."""
+    from ..usecases import accounts
+
+    with _market(data_dir, database_url) as market:
+        key, secret = accounts.create_key(market, email, name, _now())
+    typer.echo("Keep this key: it is not shown again.", err=True)
+    _say({"id": key.id, "account_id": key.account_id, "name": key.name, "key": secret}, secret, json)
+
+
+@key_app.command("list")
+@guarded
+def list_keys(
+    email: Email, data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Json = False
+) -> None:
+    """Show an account's keys, without their secrets."""
+    from ..usecases import accounts
+
+    with _market(data_dir, database_url) as market:
+        keys = accounts.list_keys(market, email)
+    rows = [
+        {"id": key.id, "name": key.name, "created_at": key.created_at, "revoked_at": key.revoked_at}
+        for key in keys
+    ]
+    text = "\n".join(f"{key.name}  {'revoked' if key.revoked_at else 'active'}" for key in keys)
+    _say(rows, text or "no keys", json)
+
+
+@key_app.command("revoke")
+@guarded
+def revoke_key(
+    email: Email,
+    name: Annotated[str, typer.Argument(help="The key's name.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Make a key worthless, at once."""
+    from ..usecases import accounts
+
+    with _market(data_dir, database_url) as market:
+        accounts.revoke_key(market, email, name, _now())
+    _say({"name": name, "revoked": True}, f"revoked {name}", json)
+
+
+@app.command("credit")
+@guarded
+def credit(
+    email: Email,
+    currency: Annotated[Currency, typer.Argument(help="The wallet's currency.")],
+    amount: Annotated[str, typer.Argument(help="How much, in the currency: 12.5")],
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key again credits nothing more.")
+    ] = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Put money into a wallet."""
+    from ..rules import money
+    from ..usecases import accounts
+
+    with _market(data_dir, database_url) as market:
+        balance = accounts.credit(
+            market, email, currency, money.from_text(amount), _now(), idempotency_key or uuid.uuid4().hex
+        )
+    text = money.to_text(balance)
+    _say(
+        {"email": email, "currency": currency, "balance": float(text)}, f"{email} has {text} {currency}", json
+    )
+
+
+@server_app.command("create")
+@guarded
+def create_server(
+    email: Email,
+    name: Annotated[str, typer.Argument(help="The server's name: letters, digits, spaces, _ and -.")],
+    market_url: Annotated[
+        str, typer.Option("--market", help="The market's address as the machine reaches it.")
+    ] = "http://127.0.0.1:8080",
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Register a server: prints its init token and what to run on the machine."""
+    from ..usecases import servers
+
+    with _market(data_dir, database_url) as market:
+        server = servers.create_server(market, email, name, _now())
+    state_dir = f"~/.local/state/openclore/{server.name.replace(' ', '-')}"
+    command = (
+        f"OPENCLORE_INIT_TOKEN={server.init_token} "
+        f"openclore host --market {market_url} --state-dir {state_dir}"
+    )
+    text = f"init token: {server.init_token}\n\nOn the machine, run:\n\n  {command}\n"
+    _say(
+        {"id": server.id, "name": server.name, "init_token": server.init_token, "command": command},
+        text,
+        json,
+    )
+
+
+@rates_app.command("set")
+@guarded
+def set_rate(
+    currency: Annotated[Currency, typer.Argument(help="The currency.")],
+    usd: Annotated[str, typer.Argument(help="Dollars for one unit of it: 65000")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Say what one unit of a currency is worth in dollars."""
+    from ..rules import money
+    from ..usecases import rates
+
+    with _market(data_dir, database_url) as market:
+        rates.set_rate(market, currency, money.from_text(usd), _now())
+    _say({"currency": currency, "usd": float(usd)}, f"1 {currency} is {usd} dollars", json)
+
+
+@rates_app.command("list")
+@guarded
+def list_rates(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Json = False) -> None:
+    """Show the rates."""
+    from ..rules import money
+    from ..usecases import rates
+
+    with _market(data_dir, database_url) as market:
+        known = rates.list_rates(market)
+    text = "\n".join(f"1 {currency} is {money.to_text(usd)} dollars" for currency, usd in known.items())
+    _say({currency: money.to_wire(usd) for currency, usd in known.items()}, text, json)
+
+
+@app.command("verify")
+@guarded
+def verify(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Json = False) -> None:
+    """Recompute the whole ledger; ends with status 1 and the first difference if there is one."""
+    from ..usecases.verify import verify as recompute
+
+    with _market(data_dir, database_url) as market:
+        verdict = recompute(market, _now())
+    counted = f"{verdict.accounts} ledger accounts and {verdict.orders} orders"
+    text = f"{counted}: everything adds up" if verdict.difference is None else verdict.difference
+    _say(
+        {"accounts": verdict.accounts, "orders": verdict.orders, "difference": verdict.difference}, text, json
+    )
+    if verdict.difference is not None:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _market(data_dir: Path | None, database_url: str | None) -> "Iterator[Market]":
+    """The market these options name; its refusals end the command with one readable line."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from ..client.errors import SetupError
+    from ..rules.money import AmountError
+    from ..rules.refused import InvalidInput
+    from ..server.settings import SettingsError, load
+    from ..store.store import StoreError, open_store
+    from ..usecases.market import Market
+
+    flags = {"data_dir": str(data_dir) if data_dir else None, "database_url": database_url}
+    try:
+        settings = load(None, os.environ, flags)
+        store = open_store(settings.database)
+    except (SettingsError, StoreError) as error:
+        raise SetupError(str(error)) from None
+    try:
+        yield Market(store, settings.policy)
+    except (InvalidInput, AmountError) as error:
+        raise SetupError(str(error)) from None
+    except SQLAlchemyError as error:
+        raise SetupError(f"the database failed: {getattr(error, 'orig', error)}") from None
+    finally:
+        store.close()
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def _say(data: Any, text: str, as_json: bool) -> None:
+    if as_json:
+        show_json(data)
+    else:
+        typer.echo(text)

@@ -1,0 +1,50 @@
+"""`openclore serve`: run a market."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import guarded
+
+
+@guarded
+def serve(
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the market's SQLite file lives; made if it is not there.")
+    ] = None,
+    database_url: Annotated[
+        str | None, typer.Option(help="A database instead, postgresql+psycopg://user@host/name.")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on, 0 for a free one.  [default: 8080]")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with these and the market's policy.")
+    ] = None,
+) -> None:
+    """Run a market until SIGTERM or Ctrl-C. Settings: the TOML file, OPENCLORE_* variables, these options."""
+    from ..client.errors import SetupError
+    from ..server import settings as server_settings
+    from ..server.run import serve as run
+    from ..store.store import StoreError
+    from .logs import configure_logs
+
+    configure_logs()
+    flags = {
+        "data_dir": str(data_dir) if data_dir else None,
+        "database_url": database_url,
+        "host": host,
+        "port": port,
+    }
+    try:
+        settings = server_settings.load(config, os.environ, flags)
+        run(settings, ready=_say_ready)
+    except (server_settings.SettingsError, StoreError) as error:
+        raise SetupError(str(error)) from None
+
+
+def _say_ready(address: str) -> None:
+    typer.echo(f"OpenClore market ready at {address}/v1", err=True)

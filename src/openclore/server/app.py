@@ -1,0 +1,58 @@
+"""Wiring the doors into one ASGI application. Nothing here connects to anything."""
+
+from typing import Any
+
+import structlog
+from litestar import Litestar, Request, Response, get
+from litestar.exceptions import HTTPException
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..api.codes import Code
+from . import hostgate, replies, v1
+from .service import Service
+
+log = structlog.get_logger()
+
+
+def build(service: Service) -> Litestar:
+    """The application over a started service."""
+
+    @get("/healthz")
+    async def healthz() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @get("/readyz")
+    async def readyz() -> Response[dict[str, str]]:
+        """The database answers too."""
+        try:
+            await service.read(_ping, service)
+        except SQLAlchemyError:
+            return Response({"status": "the database does not answer"}, status_code=503)
+        return Response({"status": "ready"})
+
+    return Litestar(
+        route_handlers=[healthz, readyz, *v1.routes(service), *hostgate.routes(service)],
+        exception_handlers={HTTPException: _unknown, Exception: _broken},
+        openapi_config=None,
+        request_max_body_size=None,
+        logging_config=None,
+    )
+
+
+def _ping(service: Service) -> None:
+    with service.market.store.reading() as tx:
+        tx.execute(text("SELECT 1"))
+
+
+def _unknown(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Whatever the router does not know, wrong methods included."""
+    if error.status_code in (404, 405):
+        return replies.failure(Code.INVALID_ENDPOINT, "there is no such endpoint")
+    return replies.failure(Code.INVALID_INPUT, error.detail)
+
+
+def _broken(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return replies.failure(Code.DATABASE_ERROR, "the market failed, look before trying again")

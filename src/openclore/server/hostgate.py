@@ -1,0 +1,148 @@
+"""Where hosts' agents come in: registration, and the link described in `api/hostlink.py`."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response, WebSocket, post, websocket
+from litestar.exceptions import NotAuthorizedException, WebSocketDisconnect
+
+from ..api.codes import Code
+from ..api.hostlink import (
+    LINK_PATH,
+    MESSAGE_BYTES_MAX,
+    PROTOCOL,
+    REGISTER_PATH,
+    Assignments,
+    Beat,
+    FromAgent,
+    Hello,
+    Paid,
+    Refused,
+    Register,
+)
+from ..rules.servers import continues
+from ..usecases import hosts
+from . import replies
+from .keys import presented
+from .links import Link
+from .service import Service
+
+HELLO_TIMEOUT_SECONDS = 10
+SILENCE_TIMEOUT_SECONDS = 30
+_POLICY_VIOLATION = 1008
+_FROM_AGENT: msgspec.json.Decoder[FromAgent] = msgspec.json.Decoder(FromAgent)
+
+log = structlog.get_logger()
+
+Socket = WebSocket[Any, Any, Any]
+
+
+class _BadMessage(Exception):
+    """The agent sent what the link does not allow; the message is for its log."""
+
+
+def routes(service: Service) -> list[Any]:
+    @post(REGISTER_PATH, status_code=200)
+    async def register(request: Request[Any, Any, Any]) -> Response[bytes]:
+        try:
+            asked = msgspec.json.decode(await request.body(), type=Register)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return replies.failure(Code.INVALID_INPUT, str(error))
+        made = await service.write(hosts.register, service.market, asked.init_token)
+        if made is None:
+            return replies.failure(Code.INVALID_TOKEN, "this init token is unknown or was used")
+        return Response(msgspec.json.encode(made), media_type="application/json")
+
+    @websocket(LINK_PATH)
+    async def link(socket: Socket) -> None:
+        server = await service.read(hosts.server_of, service.market, presented(socket.headers) or "")
+        if server is None:
+            raise NotAuthorizedException("unknown credential")
+        await socket.accept()
+        try:
+            await _serve(service, socket, server.id)
+        except _BadMessage as error:
+            await socket.send_data(msgspec.json.encode(Refused(reason=str(error))), mode="text")
+            await socket.close(code=_POLICY_VIOLATION)
+        except (WebSocketDisconnect, TimeoutError):
+            pass
+
+    return [register, link]
+
+
+async def _serve(service: Service, socket: Socket, server_id: int) -> None:
+    hello = await _receive(socket, HELLO_TIMEOUT_SECONDS)
+    if not isinstance(hello, Hello):
+        raise _BadMessage("the first message must be hello")
+    if hello.protocol != PROTOCOL:
+        raise _BadMessage(f"this market speaks protocol {PROTOCOL}, the agent {hello.protocol}")
+    if hello.port_low > hello.port_high:
+        raise _BadMessage(f"port_low {hello.port_low} is above port_high {hello.port_high}")
+    now = service.clock()
+    link = Link(server_id, asyncio.get_running_loop(), heard_since=now, heard_until=now)
+    link.containers = hello.containers
+    service.links.add(link)
+    try:
+        await service.write(hosts.connect, service.market, server_id, hello, now)
+        link.wake.set()
+        log.info("host connected", server=server_id)
+        answering = asyncio.create_task(_answer(service, socket, link))
+        try:
+            await _listen(service, socket, link)
+        finally:
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+    finally:
+        service.links.remove(link)
+        log.info("host disconnected", server=server_id)
+
+
+async def _listen(service: Service, socket: Socket, link: Link) -> None:
+    while service.links.is_current(link):
+        beat = await _receive(socket, SILENCE_TIMEOUT_SECONDS)
+        if not isinstance(beat, Beat):
+            raise _BadMessage("after hello, only beat")
+        now = service.clock()
+        if not continues(link.heard_until, now, service.market.policy.offline_after_seconds):
+            link.heard_since, link.taken_offline = now, True
+        link.heard_until = now
+        if link.taken_offline or beat.containers != link.containers:
+            link.taken_offline = False
+            link.containers = beat.containers
+            await service.write(hosts.report, service.market, link.server_id, beat.containers, now)
+        link.generation = beat.generation
+        link.beat_unanswered = True
+        link.wake.set()
+
+
+async def _answer(service: Service, socket: Socket, link: Link) -> None:
+    """Send the assignments whenever they differ from what the agent holds, else how long they are paid."""
+    sent = 0
+    while True:
+        await link.wake.wait()
+        link.wake.clear()
+        answers_beat, link.beat_unanswered = link.beat_unanswered, False
+        current = await service.read(hosts.assignments, service.market, link.server_id, service.clock())
+        held = link.generation if answers_beat else sent
+        if held != current.generation:
+            await _send(socket, current)
+            sent = current.generation
+        elif answers_beat:
+            await _send(socket, Paid(paid_until={o.order_id: o.paid_until for o in current.orders}))
+
+
+async def _receive(socket: Socket, timeout_seconds: float) -> FromAgent:
+    async with asyncio.timeout(timeout_seconds):
+        text = await socket.receive_text()
+    if len(text) > MESSAGE_BYTES_MAX:
+        raise _BadMessage(f"a message may have at most {MESSAGE_BYTES_MAX} bytes")
+    try:
+        return _FROM_AGENT.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _BadMessage(str(error)) from None
+
+
+async def _send(socket: Socket, message: Assignments | Paid) -> None:
+    await socket.send_data(msgspec.json.encode(message).decode(), mode="text")

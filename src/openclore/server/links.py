@@ -1,0 +1,66 @@
+"""The hosts that are connected to this process."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..api.hostlink import Container
+
+
+@dataclass
+class Link:
+    """One connection.
+
+    `heard_since` to `heard_until` (Unix s) is evidence not written down yet; `generation` and `containers`
+    are what the agent said last. Once `taken_offline`, its next heartbeat must bring the server back.
+    """
+
+    server_id: int
+    loop: asyncio.AbstractEventLoop
+    heard_since: int
+    heard_until: int
+    generation: int = 0
+    containers: list[Container] = field(default_factory=list)
+    beat_unanswered: bool = False
+    taken_offline: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Links:
+    """By server id; a newer connection of the same server replaces the older."""
+
+    def __init__(self) -> None:
+        self._by_server: dict[int, Link] = {}
+
+    def add(self, link: Link) -> None:
+        self._by_server[link.server_id] = link
+
+    def remove(self, link: Link) -> None:
+        if self._by_server.get(link.server_id) is link:
+            del self._by_server[link.server_id]
+
+    def is_current(self, link: Link) -> bool:
+        return self._by_server.get(link.server_id) is link
+
+    def wake(self, server_ids: Iterable[int]) -> None:
+        """Have these links look again at what should run. Callable from any thread."""
+        for server_id in server_ids:
+            link = self._by_server.get(server_id)
+            if link is not None:
+                link.loop.call_soon_threadsafe(link.wake.set)
+
+    def take_offline(self, server_ids: Iterable[int]) -> None:
+        for server_id in server_ids:
+            link = self._by_server.get(server_id)
+            if link is not None:
+                link.taken_offline = True
+
+    def take_evidence(self) -> dict[int, tuple[int, int]]:
+        """Server id to the (since, until) of its heartbeats that nobody wrote down yet."""
+        evidence = {}
+        for link in list(self._by_server.values()):
+            since, until = link.heard_since, link.heard_until
+            if until > since:
+                evidence[link.server_id] = (since, until)
+                link.heard_since = until
+        return evidence

@@ -1,0 +1,80 @@
+"""What the doors share: the market, the clock, and the copies in memory that follow the event log."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from ..store import events
+from ..store.events import Kind
+from ..usecases import servers
+from ..usecases.market import Market
+from .keys import Keys
+from .limits import Limits
+from .links import Links
+from .snapshot import Snapshot
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BATCH = 1_000
+
+
+def system_clock() -> int:
+    return int(time.time())
+
+
+class Service:
+    """One process's view of a market. Use cases run in threads."""
+
+    def __init__(self, market: Market, clock: Callable[[], int] = system_clock) -> None:
+        self.market = market
+        self.clock = clock
+        self.keys = Keys(market)
+        self.limits = Limits()
+        self.snapshot = Snapshot()
+        self.links = Links()
+        self._cursor = 0
+        self._following = threading.Lock()
+
+    def start(self) -> None:
+        """Take in the market as it is."""
+        with self.market.store.reading() as tx:
+            self._cursor = events.newest(tx)
+        self.refresh(None)
+
+    async def read(self, use_case: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a use case that changes nothing."""
+        return await asyncio.to_thread(use_case, *args, **kwargs)
+
+    async def write(self, use_case: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a use case; whatever it changed shows everywhere in this process when it returns."""
+        try:
+            return await asyncio.to_thread(use_case, *args, **kwargs)
+        finally:
+            await asyncio.to_thread(self.catch_up)
+
+    def catch_up(self) -> None:
+        """Bring the copies up to the newest event, whichever process made it."""
+        with self._following:
+            while True:
+                with self.market.store.reading() as tx:
+                    happened = events.after(tx, self._cursor, _BATCH)
+                if not happened:
+                    return
+                if any(event.kind is Kind.KEY_REVOKED for event in happened):
+                    self.keys.forget()
+                everywhere = any(event.kind is Kind.RATES_SET for event in happened)
+                touched = sorted({event.server_id for event in happened if event.server_id is not None})
+                if everywhere or touched:
+                    self.refresh(None if everywhere else touched)
+                self.links.take_offline(
+                    event.server_id or 0 for event in happened if event.kind is Kind.SERVER_OFFLINE
+                )
+                self.links.wake(touched)
+                self._cursor = happened[-1].id
+
+    def refresh(self, server_ids: list[int] | None) -> None:
+        """Encode the rows of these servers anew, of all if None."""
+        self.snapshot.put(servers.listings(self.market, server_ids, self.clock()))

@@ -1,0 +1,84 @@
+"""How a server is set up: a TOML file, OPENCLORE_* variables, then what the command line says."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..rules.policy import Policy
+from ..store.store import database_url
+
+ENVIRONMENT_PREFIX = "OPENCLORE_"
+
+
+class SettingsError(Exception):
+    """Settings that can't be used; the message names where they stand and what must hold."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where to listen and keep things. `database_url` replaces the SQLite file in `data_dir`."""
+
+    data_dir: str = ""
+    database_url: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8080
+    policy: Policy = Policy()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise ValueError(f"port: 0 to 65535, got {self.port}")
+
+    @property
+    def database(self) -> str:
+        """The database's address.
+
+        Raises:
+            SettingsError: neither a data directory nor an address is set.
+        """
+        if self.database_url:
+            return self.database_url
+        if not self.data_dir:
+            raise SettingsError("say where the market is kept: --data-dir DIR or --database-url URL")
+        return database_url(Path(self.data_dir).expanduser().resolve())
+
+
+def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """Merge the three sources; a later one wins, None in `flags` means not given.
+
+    Variables name a setting in capitals, `OPENCLORE_PORT`; of the policy, two underscores go one level
+    down: `OPENCLORE_POLICY__FEES__RENTER_PERCENT`.
+
+    Raises:
+        SettingsError: an unreadable file, an unknown name, or a value out of bounds.
+    """
+    merged: dict[str, Any] = {}
+    if file is not None:
+        try:
+            merged = tomllib.loads(file.read_text())
+        except OSError as error:
+            raise SettingsError(f"can't read {file}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file}: {error}") from error
+        _convert(merged, f"{file}")
+    known = {field.name for field in msgspec.structs.fields(Settings)}
+    for variable, value in environment.items():
+        path = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        if variable.startswith(ENVIRONMENT_PREFIX) and path[0] in known:
+            _put(merged, path, value)
+    merged.update({name: value for name, value in flags.items() if value is not None})
+    return _convert(merged, "settings")
+
+
+def _put(target: dict[str, Any], path: list[str], value: str) -> None:
+    for step in path[:-1]:
+        target = target.setdefault(step, {})
+    target[path[-1]] = value
+
+
+def _convert(values: dict[str, Any], where: str) -> Settings:
+    try:
+        return msgspec.convert(values, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{where}: {error}") from None
