@@ -1,0 +1,405 @@
+"""Orders as containers of a Docker Engine.
+
+What belongs to an order is found by its labels, never by name: two agents can share an engine, and a
+container somebody else made is never touched.
+"""
+
+import asyncio
+import base64
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+import aiohttp
+import msgspec
+import psutil  # type: ignore[import-untyped]
+from aiodocker import Docker, DockerError
+from aiodocker.containers import DockerContainer
+
+from openclore.api.hostlink import Assignment, Container
+
+from . import recipe, sentences
+from .recipe import Machine, Owner
+from .runtime import DeploymentFailed, Found, Progress, RuntimeMissing, RuntimeTrouble
+
+CALL_SECONDS_MAX = 60.0
+PULL_SECONDS_MAX = 1_800.0
+PULL_RETRY_SECONDS = (2.0, 5.0)
+START_TRIES_MAX = 3
+STOP_GRACE_SECONDS = 5
+ENGINE_STOP_SECONDS_MAX = 60.0
+UNREACHABLE = {502, 503, 504, 900}
+"""Statuses that speak of the engine, not of the request; 900 is the library's "no connection"."""
+
+
+async def connect_engine() -> Docker:
+    """An engine that answers. Honours DOCKER_HOST. Raises `RuntimeMissing`."""
+    try:
+        engine = Docker()
+    except (AssertionError, ValueError) as error:  # the library asserts that it found a socket
+        raise _missing("there is no socket of one") from error
+    except DockerError as error:
+        raise _missing(error.message) from error
+    try:
+        await engine_info(engine)
+    except BaseException as error:
+        await engine.close()
+        if isinstance(error, RuntimeTrouble):
+            raise _missing(str(error)) from error
+        raise
+    return engine
+
+
+async def engine_info(engine: Docker) -> dict[str, Any]:
+    """The engine's `GET /info`. Raises `RuntimeTrouble`."""
+    async with _translated(), _bounded(CALL_SECONDS_MAX):
+        return dict(await engine.system.info())
+
+
+class DockerRuntime:
+    """The containers of one server on a Docker Engine.
+
+    `bind_address` is where public ports listen. Takes over `engine` and closes it.
+    """
+
+    name = "docker"
+
+    def __init__(
+        self,
+        engine: Docker,
+        owner: Owner,
+        machine: Machine,
+        bind_address: str = "0.0.0.0",  # noqa: S104 - renters come from anywhere
+        pull_retry_seconds: Sequence[float] = PULL_RETRY_SECONDS,
+        pull_seconds_max: float = PULL_SECONDS_MAX,
+        stop_grace_seconds: int = STOP_GRACE_SECONDS,
+    ) -> None:
+        self._engine = engine
+        self._owner = owner
+        self._machine = machine
+        self._bind_address = bind_address
+        self._pull_retry_seconds = pull_retry_seconds
+        self._pull_seconds_max = pull_seconds_max
+        self._stop_grace_seconds = stop_grace_seconds
+        self._failed_starts: Counter[int] = Counter()
+
+    async def look(self) -> dict[int, Found]:
+        async with _translated():
+            containers = await self._containers()
+            networks = await self._networks()
+            found = {_order_id(network["Labels"]): _being_created(network["Labels"]) for network in networks}
+            for container in containers:
+                found[_order_id(container["Labels"])] = await self._found(container)
+            return found
+
+    async def deploy(self, order: Assignment, progress: Progress) -> str:
+        try:
+            async with _translated():
+                remark = await self._deploy(order, progress)
+        except DeploymentFailed:
+            with suppress(RuntimeTrouble):  # the next plan removes what this could not
+                await self.remove(order.order_id)
+            raise
+        del self._failed_starts[order.order_id]
+        return remark
+
+    async def remove(self, order_id: int) -> None:
+        async with _translated():
+            for container in await self._containers(order_id):
+                await self._remove_container(container)
+            for network in await self._networks(order_id):
+                with _absent_is_fine():
+                    async with _bounded(CALL_SECONDS_MAX):
+                        await (await self._engine.networks.get(network["Id"])).delete()
+        del self._failed_starts[order_id]
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    async def _deploy(self, order: Assignment, progress: Progress) -> str:
+        existing = await self._containers(order.order_id)
+        if existing:
+            container = existing[0]
+        else:
+            private_image = await self._provide_image(order, progress)
+            progress("creating")
+            await self._provide_network(order.order_id)
+            container = await self._create(order, private_image)
+        state = (await self._inspect(container))["State"]
+        if not _has_started(state):
+            await self._start_first_time(order, container)
+        elif state["Status"] == "exited":
+            if not _was_interrupted(state):
+                return ""
+            await self._start_again(container)
+        return await self._run_command_once(order, container)
+
+    async def _found(self, container: DockerContainer) -> Found:
+        """`container` as listed."""
+        order_id = _order_id(container["Labels"])
+        if container["State"] == "created":
+            return _being_created(container["Labels"])
+        if container["State"] in ("running", "paused", "restarting"):
+            return Found(Container(order_id=order_id, state="running"))
+        try:
+            state = (await self._inspect(container))["State"]
+        except DockerError as error:
+            if error.status != 404:
+                raise
+            return Found(Container(order_id=order_id, state="exited"), unfinished=True)
+        if _was_interrupted(state):
+            detail = "stopped by a restart of the machine or its engine; it is being started again"
+            return Found(Container(order_id=order_id, state="exited", detail=detail), unfinished=True)
+        detail = sentences.exited(state["ExitCode"], state["OOMKilled"])
+        return Found(Container(order_id=order_id, state="exited", detail=detail))
+
+    async def _provide_image(self, order: Assignment, progress: Progress) -> bool:
+        """Whether the image came here with a renter's credentials, and so must leave with the order."""
+        if not recipe.is_image_name(order.image):
+            raise DeploymentFailed(f"'{order.image}' is not a valid image name")
+        if await self._has_image(order.image):
+            return False
+        progress("pulling")
+        for retry_seconds in (*self._pull_retry_seconds, None):
+            message = await self._pull(order)
+            if not message and await self._has_image(order.image):
+                return bool(order.registry_auth)
+            verdict = sentences.pull_failure(order.image, message, bool(order.registry_auth))
+            if verdict.final or retry_seconds is None:
+                raise DeploymentFailed(verdict.sentence)
+            await asyncio.sleep(retry_seconds)
+        raise AssertionError("the last try returns or raises")
+
+    async def _has_image(self, image: str) -> bool:
+        try:
+            async with _bounded(CALL_SECONDS_MAX):
+                await self._engine.images.inspect(image)
+        except DockerError as error:
+            if error.status == 404:
+                return False
+            if error.status == 400:
+                raise DeploymentFailed(f"'{image}' is not a valid image name") from error
+            raise
+        return True
+
+    async def _pull(self, order: Assignment) -> str:
+        """The engine's message where the pull failed, else empty.
+
+        Not `images.pull`: that makes the first part of "user/image" the registry's address, which engines
+        that compare addresses then take for other people's credentials.
+        """
+        headers = {}
+        if order.registry_auth:
+            credentials = recipe.registry_credentials(order.image, order.registry_auth)
+            encoded = base64.urlsafe_b64encode(msgspec.json.encode(credentials))
+            headers["X-Registry-Auth"] = encoded.decode()
+        params = {"fromImage": order.image}
+        if not {":", "@"} & set(order.image.rpartition("/")[2]):
+            params["tag"] = "latest"
+        try:
+            async with asyncio.timeout(self._pull_seconds_max):
+                return await self._pull_stream(params, headers)
+        except TimeoutError as error:
+            minutes = round(self._pull_seconds_max / 60)
+            raise DeploymentFailed(
+                f"image '{order.image}' could not be pulled within {minutes} minutes"
+            ) from error
+        except aiohttp.ClientError as error:
+            raise RuntimeTrouble(f"the Docker Engine broke off a pull: {error}") from error
+        except DockerError as error:
+            if error.status in UNREACHABLE:
+                raise
+            return error.message
+
+    async def _pull_stream(self, params: dict[str, str], headers: dict[str, str]) -> str:
+        no_limit = aiohttp.ClientTimeout()
+        async with self._engine._query(
+            "images/create", "POST", params=params, headers=headers, timeout=no_limit
+        ) as response:
+            try:
+                async for line in response.content:
+                    message = msgspec.json.decode(line).get("error") if line.strip() else None
+                    if message:
+                        return str(message)
+                return ""
+            finally:
+                response.close()
+
+    async def _provide_network(self, order_id: int) -> None:
+        if not await self._networks(order_id):
+            async with _bounded(CALL_SECONDS_MAX):
+                await self._engine.networks.create(recipe.network_config(order_id, self._owner))
+
+    async def _create(self, order: Assignment, private_image: bool) -> DockerContainer:
+        (network, *_) = await self._networks(order.order_id)
+        config = recipe.container_config(
+            order, self._owner, self._machine, network["Id"], self._bind_address, private_image
+        )
+        name = recipe.order_name(order.order_id)
+        try:
+            async with _bounded(CALL_SECONDS_MAX):
+                return await self._engine.containers.create(config, name=name)
+        except DockerError as error:
+            if error.status == 409:
+                return await self._create_beside(order.order_id, config)
+            if error.status == 404:
+                raise RuntimeTrouble(
+                    f"image '{order.image}' vanished before its container was made"
+                ) from error
+            raise self._start_error(order.order_id, error) from error
+
+    async def _create_beside(self, order_id: int, config: dict[str, Any]) -> DockerContainer:
+        """The name is taken: by an earlier call of ours that we gave up, or by another market's order."""
+        existing = await self._containers(order_id)
+        if existing:
+            return existing[0]
+        async with _bounded(CALL_SECONDS_MAX):
+            return await self._engine.containers.create(config)
+
+    async def _start_first_time(self, order: Assignment, container: DockerContainer) -> None:
+        if order.command:
+            async with _bounded(CALL_SECONDS_MAX):
+                archive = recipe.command_archive(order.command)
+                await container.put_archive("/", archive)  # type: ignore[no-untyped-call]
+        try:
+            async with _bounded(CALL_SECONDS_MAX):
+                await container.start()
+        except DockerError as error:
+            raise self._start_error(order.order_id, error) from error
+
+    def _start_error(self, order_id: int, error: DockerError) -> DeploymentFailed | RuntimeTrouble:
+        """An order that never ran is given up; an engine that broke down meanwhile is not its fault."""
+        if error.status in UNREACHABLE:
+            return RuntimeTrouble(error.message)
+        verdict = sentences.start_failure(error.message)
+        self._failed_starts[order_id] += 1
+        if verdict.final or error.status == 400 or self._failed_starts[order_id] >= START_TRIES_MAX:
+            return DeploymentFailed(verdict.sentence)
+        return RuntimeTrouble(verdict.sentence)
+
+    async def _start_again(self, container: DockerContainer) -> None:
+        """A failure is never final here: the container holds a renter's work."""
+        async with _bounded(CALL_SECONDS_MAX):
+            await container.start()
+
+    async def _run_command_once(self, order: Assignment, container: DockerContainer) -> str:
+        if not order.command:
+            return ""
+        try:
+            async with _bounded(CALL_SECONDS_MAX):
+                script = await container.exec(
+                    ["/bin/sh", "-c", recipe.RUN_ONCE_SCRIPT], stdout=False, stderr=False
+                )
+                await script.start(detach=True)
+        except DockerError as error:
+            if error.status in UNREACHABLE:
+                raise
+            return sentences.command_failure(error.message)
+        return ""
+
+    async def _remove_container(self, container: DockerContainer) -> None:
+        with _absent_is_fine():
+            async with _bounded(CALL_SECONDS_MAX):
+                await container.stop(t=self._stop_grace_seconds)
+        with _absent_is_fine():
+            async with _bounded(CALL_SECONDS_MAX):
+                await container.delete(force=True, v=True)
+        if recipe.PRIVATE_IMAGE_LABEL in container["Labels"]:
+            await self._remove_image(container["Image"])
+
+    async def _remove_image(self, image: str) -> None:
+        try:
+            async with _bounded(CALL_SECONDS_MAX):
+                await self._engine.images.delete(image)
+        except DockerError as error:
+            if error.status not in (404, 409):  # gone, or another container uses it
+                raise
+
+    async def _inspect(self, container: DockerContainer) -> dict[str, Any]:
+        async with _bounded(CALL_SECONDS_MAX):
+            return await container.show()
+
+    async def _containers(self, order_id: int | None = None) -> list[DockerContainer]:
+        """As the engine lists them: with Image, Labels and State."""
+        filters = msgspec.json.encode(self._filters(order_id)).decode()
+        async with _bounded(CALL_SECONDS_MAX):
+            return await self._engine.containers.list(all=True, filters=filters)
+
+    async def _networks(self, order_id: int | None = None) -> list[dict[str, Any]]:
+        async with _bounded(CALL_SECONDS_MAX):
+            return await self._engine.networks.list(filters=self._filters(order_id))
+
+    def _filters(self, order_id: int | None) -> dict[str, list[str]]:
+        order = recipe.ORDER_LABEL if order_id is None else f"{recipe.ORDER_LABEL}={order_id}"
+        return {"label": [order, *(f"{key}={value}" for key, value in self._owner.labels.items())]}
+
+
+@asynccontextmanager
+async def _bounded(seconds: float) -> AsyncIterator[None]:
+    """Limit one call of the engine. No answer is trouble; a refusal is the caller's to judge."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise RuntimeTrouble(f"the Docker Engine did not answer within {seconds:.0f} s") from error
+    except aiohttp.ClientError as error:
+        raise RuntimeTrouble(f"the Docker Engine broke off an answer: {error}") from error
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except DockerError as error:
+        raise RuntimeTrouble(f"the Docker Engine refused: {error.message}") from error
+
+
+@contextmanager
+def _absent_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except DockerError as error:
+        already_being_removed = error.status == 409 and "in progress" in error.message
+        if error.status != 404 and not already_being_removed:
+            raise
+
+
+def _missing(reason: str) -> RuntimeMissing:
+    return RuntimeMissing(
+        f"no Docker Engine answers: {reason}\n"
+        "Start it, or use --runtime simulated as a stand-in that runs no containers."
+    )
+
+
+def _order_id(labels: dict[str, str]) -> int:
+    return int(labels[recipe.ORDER_LABEL])
+
+
+def _being_created(labels: dict[str, str]) -> Found:
+    return Found(Container(order_id=_order_id(labels), state="creating"), unfinished=True)
+
+
+def _has_started(state: dict[str, Any]) -> bool:
+    return not str(state["StartedAt"]).startswith("0001-")
+
+
+def _was_interrupted(state: dict[str, Any]) -> bool:
+    """Whether the machine or the engine stopped it, so that it should go on.
+
+    A stopping engine ends its containers within the minute before it starts again, or before the machine
+    does. After a reboot nothing tells these from containers that ended by themselves earlier: all start.
+    """
+    started, finished = (
+        datetime.fromisoformat(state[key]).timestamp() for key in ("StartedAt", "FinishedAt")
+    )
+    boot, engine_start = psutil.boot_time(), _engine_started_at()
+    return started < engine_start and (finished > engine_start - ENGINE_STOP_SECONDS_MAX or finished < boot)
+
+
+def _engine_started_at() -> float:
+    """When the local engine's process began; where we can't see one, when the machine did (Unix s)."""
+    processes = psutil.process_iter(["name", "create_time"])
+    starts = [process.info["create_time"] for process in processes if process.info["name"] == "dockerd"]
+    return float(max(filter(None, starts), default=psutil.boot_time()))

@@ -1,0 +1,202 @@
+"""Keeps the containers equal to what the market wants: look, plan, act, again."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+
+import msgspec
+
+from openclore.api.hostlink import Assignment, Container, ContainerState
+
+from .logs import DETAIL_LENGTH_MAX, Trouble, get_logger
+from .plan import Abandon, Action, Actual, Deploy, Remove, Wanted, plan, report
+from .runtime import DeploymentFailed, Found, Runtime, RuntimeTrouble
+
+LOOK_SECONDS = 1.0
+RETRY_SECONDS = 3.0
+
+Remember = Callable[[list[Assignment]], None]
+
+
+class Keeper:
+    """Works on each order in a task of its own, so nothing here delays a beat.
+
+    The link tells it what is wanted (`assign`, `extend`, `cut_off`); it tells the link what there is
+    (`containers`, and `changed` when that differs from before). `remember` is called with the orders
+    whenever these change, to be given back as `known` after a restart.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        known: list[Assignment] | None = None,
+        remember: Remember = lambda orders: None,
+        clock: Callable[[], float] = time.time,
+        look_seconds: float = LOOK_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self.changed = asyncio.Event()
+        self._runtime = runtime
+        self._remember = remember
+        self._clock = clock
+        self._look_seconds = look_seconds
+        self._retry_seconds = retry_seconds
+        self._wanted = Wanted({order.order_id: order for order in known or []}, cut_off_since=clock())
+        self._found: dict[int, Found] = {}
+        self._failed: dict[int, str] = {}
+        self._settled: set[int] = set()
+        self._remarks: dict[int, str] = {}
+        self._progress: dict[int, ContainerState] = {}
+        self._deploying: dict[int, asyncio.Task[None]] = {}
+        self._removing: dict[int, asyncio.Task[None]] = {}
+        self._reported: list[Container] = []
+        self._stale: set[int] = set()
+        self._wake = asyncio.Event()
+        self._log = get_logger()
+        self._look_trouble = Trouble(self._log, f"the {runtime.name} runtime answers again")
+        self._order_troubles: dict[int, Trouble] = {}
+
+    def assign(self, orders: list[Assignment]) -> None:
+        """The market says what should run: this and nothing else."""
+        self._want({order.order_id: order for order in orders}, cut_off_since=None)
+        for order_id in self._failed.keys() - self._wanted.orders.keys():
+            del self._failed[order_id]
+
+    def extend(self, paid_until: Mapping[int, int]) -> None:
+        """The market says until when (Unix s) orders are paid."""
+        orders = dict(self._wanted.orders)
+        for order_id in orders.keys() & paid_until.keys():
+            orders[order_id] = msgspec.structs.replace(orders[order_id], paid_until=paid_until[order_id])
+        self._want(orders, self._wanted.cut_off_since)
+
+    def cut_off(self) -> None:
+        """The market is gone for now."""
+        if self._wanted.cut_off_since is None:
+            self._want(dict(self._wanted.orders), cut_off_since=self._clock())
+
+    def containers(self) -> list[Container]:
+        """What to tell the market."""
+        return report(self._actual(), self._progress, self._remarks)
+
+    async def look(self) -> bool:
+        """See what is there; False where the runtime doesn't answer, and then the last view stays."""
+        worked_on = {*self._deploying, *self._removing}
+        try:
+            self._found = await self._runtime.look()
+        except RuntimeTrouble as trouble:
+            self._look_trouble.happened(str(trouble))
+            return False
+        self._look_trouble.passed()
+        # What changed hands while we looked may have been seen before or after: the next look tells.
+        self._stale = worked_on - {*self._deploying, *self._removing}
+        self._settled &= self._found.keys() | worked_on
+        for order_id in self._progress.keys() - worked_on - self._deploying.keys():
+            del self._progress[order_id]
+        self._tell_if_changed()
+        return True
+
+    async def run(self) -> None:
+        """Until cancelled. Containers stay as they are then."""
+        try:
+            while True:
+                self._wake.clear()
+                if await self.look():
+                    for action in plan(self._wanted, self._actual(), self._clock()):
+                        self._act(action)
+                await self._pause()
+        finally:
+            await self._stop_working()
+
+    def _want(self, orders: dict[int, Assignment], cut_off_since: float | None) -> None:
+        if orders != self._wanted.orders:
+            self._remember(list(orders.values()))
+        self._wanted = Wanted(orders, cut_off_since)
+        self._wake.set()
+
+    def _actual(self) -> Actual:
+        return Actual(
+            found=self._found,
+            settled=self._settled,
+            failed=self._failed,
+            deploying=self._deploying.keys(),
+            removing=self._removing.keys() | self._stale,
+        )
+
+    def _act(self, action: Action) -> None:
+        match action:
+            case Deploy(order):
+                self._start(self._deploying, order.order_id, self._deploy(order))
+            case Abandon(order_id):
+                self._deploying[order_id].cancel()
+            case Remove(order_id):
+                self._start(self._removing, order_id, self._remove(order_id))
+
+    def _start(
+        self, tasks: dict[int, asyncio.Task[None]], order_id: int, work: Coroutine[None, None, None]
+    ) -> None:
+        def finished(task: asyncio.Task[None]) -> None:
+            del tasks[order_id]
+            self._wake.set()
+            if not task.cancelled() and task.exception():
+                self._log.error("a defect in the agent", order=order_id, exc_info=task.exception())
+
+        tasks[order_id] = asyncio.create_task(self._patiently(order_id, work))
+        tasks[order_id].add_done_callback(finished)
+
+    async def _patiently(self, order_id: int, work: Coroutine[None, None, None]) -> None:
+        trouble = self._order_troubles.setdefault(order_id, self._trouble_of(order_id))
+        try:
+            await work
+        except RuntimeTrouble as error:
+            trouble.happened(str(error))
+            await asyncio.sleep(self._retry_seconds)
+        except Exception:
+            await asyncio.sleep(self._retry_seconds)
+            raise
+        else:
+            trouble.passed()
+            del self._order_troubles[order_id]
+
+    async def _deploy(self, order: Assignment) -> None:
+        log = self._log.bind(order=order.order_id)
+        before = self._found.get(order.order_id)
+        try:
+            remark = await self._runtime.deploy(order, lambda state: self._note(order.order_id, state))
+        except DeploymentFailed as failure:
+            self._failed[order.order_id] = str(failure)[:DETAIL_LENGTH_MAX]
+            log.warning("deployment failed", reason=str(failure))
+        else:
+            self._remarks[order.order_id] = remark[:DETAIL_LENGTH_MAX]
+            self._settled.add(order.order_id)
+            adopted = before is not None and not before.unfinished
+            log.info("container adopted" if adopted else "container up", image=order.image)
+
+    async def _remove(self, order_id: int) -> None:
+        await self._runtime.remove(order_id)
+        self._remarks.pop(order_id, None)
+        self._settled.discard(order_id)
+        self._log.info("container removed", order=order_id)
+
+    def _note(self, order_id: int, state: ContainerState) -> None:
+        self._progress[order_id] = state
+        self._tell_if_changed()
+
+    def _tell_if_changed(self) -> None:
+        now = self.containers()
+        if now != self._reported:
+            self._reported = now
+            self.changed.set()
+
+    def _trouble_of(self, order_id: int) -> Trouble:
+        return Trouble(self._log.bind(order=order_id), "the order is past its trouble")
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), self._look_seconds)
+
+    async def _stop_working(self) -> None:
+        tasks = [*self._deploying.values(), *self._removing.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

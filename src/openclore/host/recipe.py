@@ -1,0 +1,168 @@
+"""How an order becomes a container: plain values in, the engine's own configuration out."""
+
+import io
+import re
+import tarfile
+from dataclasses import dataclass
+from typing import Any
+
+from openclore.api.hostlink import Assignment
+
+GIB = 2**30
+MEMORY_RESERVE_BYTES_MIN = GIB // 2
+MEMORY_RESERVE_BYTES_MAX = 4 * GIB
+CPU_RESERVE = 0.25
+PIDS_MAX = 8_192
+LOG_SIZE_MAX = "10m"
+LOG_FILES_MAX = "3"
+
+CAPABILITIES_DROPPED = ["MKNOD", "NET_RAW"]
+"""Of the engine's default set, what sshd and package managers can do without.
+
+NET_RAW forges packets (`ping` works without it), MKNOD makes device nodes. AUDIT_WRITE and SYS_CHROOT look
+droppable, but sshd needs them: PAM's login audit and privilege separation.
+"""
+
+ORDER_LABEL = "openclore.order"
+SERVER_LABEL = "openclore.server"
+MARKET_LABEL = "openclore.market"
+PRIVATE_IMAGE_LABEL = "openclore.image-private"
+
+COMMAND_DIRECTORY = ".openclore"
+COMMAND_PATH = f"/{COMMAND_DIRECTORY}/command"
+RUN_ONCE_SCRIPT = """\
+(set -C; : > /.openclore/started) 2>/dev/null || exit 0
+IFS= read -r first < /.openclore/command
+case "$first" in
+'#!'*) exec /.openclore/command ;;
+*) exec /bin/sh /.openclore/command ;;
+esac > /.openclore/command.log 2>&1
+"""
+"""`set -C` makes the creation of the marker atomic, so the command runs once however often this does."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose containers these are. Server ids are counted per market, so both are needed."""
+
+    market: str
+    server_id: int
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {MARKET_LABEL: self.market, SERVER_LABEL: str(self.server_id)}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the engine's machine has to share out."""
+
+    memory_bytes: int
+    cpu_threads: int
+    has_gpus: bool
+
+
+def order_name(order_id: int) -> str:
+    """The name of the order's container and of its network."""
+    return f"openclore-order-{order_id}"
+
+
+def memory_limit_bytes(memory_bytes: int) -> int:
+    """All but a twentieth, which the system keeps: at least 0.5 GiB, at most 4 GiB, never more than half."""
+    reserve = min(max(memory_bytes // 20, MEMORY_RESERVE_BYTES_MIN), MEMORY_RESERVE_BYTES_MAX)
+    return memory_bytes - min(reserve, memory_bytes // 2)
+
+
+def container_config(
+    order: Assignment, owner: Owner, machine: Machine, network: str, bind_address: str, private_image: bool
+) -> dict[str, Any]:
+    """The body of the engine's `POST /containers/create`.
+
+    The container gets no privileges, no mounts from the host, and limits for memory, CPU, processes and
+    logs. It has a terminal and an open stdin, so an image whose command is a shell stays up.
+
+    The engine never restarts it: a job that has ended must not start over. The agent itself restarts what
+    the machine or the engine interrupted (`DockerRuntime.look`).
+    """
+    memory = memory_limit_bytes(machine.memory_bytes)
+    labels = {ORDER_LABEL: str(order.order_id), **owner.labels}
+    if private_image:
+        labels[PRIVATE_IMAGE_LABEL] = "1"
+    return {
+        "Image": order.image,
+        "Hostname": f"order-{order.order_id}",
+        "Env": [f"{name}={value}" for name, value in order.env.items()],
+        "Labels": labels,
+        "Tty": True,
+        "OpenStdin": True,
+        "ExposedPorts": {f"{port.container}/tcp": {} for port in order.ports},
+        "HostConfig": {
+            "NetworkMode": network,
+            "PortBindings": _port_bindings(order, bind_address),
+            "RestartPolicy": {"Name": "no"},
+            "Privileged": False,
+            "SecurityOpt": ["no-new-privileges:true"],
+            "CapDrop": CAPABILITIES_DROPPED,
+            "IpcMode": "private",
+            "Memory": memory,
+            "MemorySwap": memory,
+            "ShmSize": memory // 2,
+            "NanoCpus": int((machine.cpu_threads - CPU_RESERVE) * 1e9),
+            "PidsLimit": PIDS_MAX,
+            "LogConfig": {
+                "Type": "json-file",
+                "Config": {"max-size": LOG_SIZE_MAX, "max-file": LOG_FILES_MAX},
+            },
+            "DeviceRequests": [{"Count": -1, "Capabilities": [["gpu"]]}] if machine.has_gpus else [],
+        },
+    }
+
+
+def network_config(order_id: int, owner: Owner) -> dict[str, Any]:
+    """The body of the engine's `POST /networks/create`: a bridge of the order's own."""
+    return {
+        "Name": order_name(order_id),
+        "Driver": "bridge",
+        "Labels": {ORDER_LABEL: str(order_id), **owner.labels},
+        "Options": {"com.docker.network.bridge.enable_icc": "false"},
+    }
+
+
+def command_archive(command: str) -> bytes:
+    """The tar archive that puts `command` into the root of a container's file system.
+
+    The directory is open to all users of the container, because the image decides as whom it runs.
+    """
+    script = command.replace("\r\n", "\n").encode()
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        directory = tarfile.TarInfo(COMMAND_DIRECTORY)
+        directory.type, directory.mode = tarfile.DIRTYPE, 0o777
+        tar.addfile(directory)
+        file = tarfile.TarInfo(COMMAND_PATH.removeprefix("/"))
+        file.size, file.mode = len(script), 0o755
+        tar.addfile(file, io.BytesIO(script))
+    return archive.getvalue()
+
+
+def registry_credentials(image: str, registry_auth: str) -> dict[str, str]:
+    """The engine's `AuthConfig` from "user:token". No `serveraddress` means the engine's default registry."""
+    user, _, token = registry_auth.partition(":")
+    first, slash, _ = image.partition("/")
+    names_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    return {"username": user, "password": token, **({"serveraddress": first} if names_registry else {})}
+
+
+def is_image_name(image: str) -> bool:
+    """Whether the name is safe as part of a path of the engine's API, where ".." would climb."""
+    return bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:@/-]*", image)) and not any(
+        part in ("", ".", "..") for part in image.split("/")
+    )
+
+
+def _port_bindings(order: Assignment, bind_address: str) -> dict[str, list[dict[str, str]]]:
+    bindings: dict[str, list[dict[str, str]]] = {}
+    for port in order.ports:
+        binding = {"HostIp": bind_address, "HostPort": str(port.public)}
+        bindings.setdefault(f"{port.container}/tcp", []).append(binding)
+    return bindings

@@ -1,0 +1,108 @@
+"""The stand-in where no container engine answers: no containers, but ports that really listen."""
+
+import asyncio
+import errno
+from contextlib import suppress
+
+from openclore.api.hostlink import Assignment, Container
+
+from .runtime import DeploymentFailed, Found, Progress
+
+PULL_SECONDS = 0.5
+REQUEST_SECONDS_MAX = 10.0
+REQUEST_BYTES_MAX = 65_536
+METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
+
+
+class SimulatedRuntime:
+    """Answers HTTP on every public port, says what it is, and forgets everything with the process.
+
+    `missing_images` are the images whose pull fails, so that a renter's failure path can be rehearsed.
+    """
+
+    name = "simulated"
+
+    def __init__(
+        self,
+        bind_address: str = "0.0.0.0",  # noqa: S104 - renters come from anywhere
+        pull_seconds: float = PULL_SECONDS,
+        missing_images: frozenset[str] = frozenset(),
+    ) -> None:
+        self._bind_address = bind_address
+        self._pull_seconds = pull_seconds
+        self._missing_images = missing_images
+        self._listeners: dict[int, list[asyncio.Server]] = {}
+
+    async def look(self) -> dict[int, Found]:
+        return {
+            order_id: Found(Container(order_id=order_id, state="running", detail="simulated"))
+            for order_id in self._listeners
+        }
+
+    async def deploy(self, order: Assignment, progress: Progress) -> str:
+        if order.order_id in self._listeners:
+            return ""
+        progress("pulling")
+        await asyncio.sleep(self._pull_seconds)
+        if order.image in self._missing_images:
+            raise DeploymentFailed(f"image '{order.image}' was not found locally nor in its registry")
+        progress("creating")
+        listeners: list[asyncio.Server] = []
+        try:
+            for port in order.ports:
+                listeners.append(await self._listen(order.order_id, port.public))
+        except BaseException:
+            _close(listeners)
+            raise
+        self._listeners[order.order_id] = listeners
+        return ""
+
+    async def remove(self, order_id: int) -> None:
+        _close(self._listeners.pop(order_id, []))
+
+    async def close(self) -> None:
+        for order_id in list(self._listeners):
+            await self.remove(order_id)
+
+    async def _listen(self, order_id: int, port: int) -> asyncio.Server:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            # A cancelled visitor must not become a traceback of the stream machinery at shutdown.
+            with suppress(OSError, TimeoutError, asyncio.CancelledError):
+                await _answer(order_id, reader, writer)
+            writer.close()
+
+        try:
+            return await asyncio.start_server(answer, self._bind_address, port)
+        except OSError as error:
+            reason = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
+            raise DeploymentFailed(f"port {port} {reason} on the machine") from error
+
+
+async def _answer(order_id: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async with asyncio.timeout(REQUEST_SECONDS_MAX):
+        request = await reader.read(REQUEST_BYTES_MAX)
+        if not request.startswith(METHODS):
+            return
+        while b"\r\n\r\n" not in request and len(request) < REQUEST_BYTES_MAX:
+            more = await reader.read(REQUEST_BYTES_MAX)
+            if not more:
+                return
+            request += more
+        writer.write(_response(order_id, with_body=not request.startswith(b"HEAD ")))
+        await writer.drain()
+
+
+def _response(order_id: int, with_body: bool) -> bytes:
+    body = f"This is a simulated container of order {order_id}. Nothing runs here.\n".encode()
+    head = [
+        "HTTP/1.1 200 OK",
+        "Content-Type: text/plain",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + (body if with_body else b"")
+
+
+def _close(listeners: list[asyncio.Server]) -> None:
+    for listener in listeners:
+        listener.close()
