@@ -127,7 +127,7 @@ class DockerRuntime:
             progress("creating")
             await self._provide_network(order.order_id)
             container = await self._create(order, private_image)
-        state = (await self._inspect(container))["State"]
+        state = await self._state(container)
         if not _has_started(state):
             await self._start_first_time(order, container)
         elif state["Status"] == "exited":
@@ -144,7 +144,7 @@ class DockerRuntime:
         if container["State"] in ("running", "paused", "restarting"):
             return Found(Container(order_id=order_id, state="running"))
         try:
-            state = (await self._inspect(container))["State"]
+            state = await self._state(container)
         except DockerError as error:
             if error.status != 404:
                 raise
@@ -228,35 +228,35 @@ class DockerRuntime:
                 response.close()
 
     async def _provide_network(self, order_id: int) -> None:
-        if not await self._networks(order_id):
-            async with _bounded(CALL_SECONDS_MAX):
-                await self._engine.networks.create(recipe.network_config(order_id, self._owner))
+        for name in self._names(order_id):
+            if await self._networks(order_id):
+                return
+            with _taken_is_fine():
+                async with _bounded(CALL_SECONDS_MAX):
+                    await self._engine.networks.create(recipe.network_config(name, order_id, self._owner))
 
     async def _create(self, order: Assignment, private_image: bool) -> DockerContainer:
         (network, *_) = await self._networks(order.order_id)
         config = recipe.container_config(
             order, self._owner, self._machine, network["Id"], self._bind_address, private_image
         )
-        name = recipe.order_name(order.order_id)
         try:
-            async with _bounded(CALL_SECONDS_MAX):
-                return await self._engine.containers.create(config, name=name)
+            for name in self._names(order.order_id):
+                with _taken_is_fine():
+                    async with _bounded(CALL_SECONDS_MAX):
+                        return await self._engine.containers.create(config, name=name)
+                if earlier := await self._containers(order.order_id):
+                    return earlier[0]
         except DockerError as error:
-            if error.status == 409:
-                return await self._create_beside(order.order_id, config)
             if error.status == 404:
                 raise RuntimeTrouble(
                     f"image '{order.image}' vanished before its container was made"
                 ) from error
             raise self._start_error(order.order_id, error) from error
+        raise RuntimeTrouble(f"the container names of order {order.order_id} are taken")
 
-    async def _create_beside(self, order_id: int, config: dict[str, Any]) -> DockerContainer:
-        """The name is taken: by an earlier call of ours that we gave up, or by another market's order."""
-        existing = await self._containers(order_id)
-        if existing:
-            return existing[0]
-        async with _bounded(CALL_SECONDS_MAX):
-            return await self._engine.containers.create(config)
+    def _names(self, order_id: int) -> tuple[str, str]:
+        return recipe.order_name(order_id), recipe.other_order_name(order_id, self._owner)
 
     async def _start_first_time(self, order: Assignment, container: DockerContainer) -> None:
         if order.command:
@@ -317,9 +317,11 @@ class DockerRuntime:
             if error.status not in (404, 409):  # gone, or another container uses it
                 raise
 
-    async def _inspect(self, container: DockerContainer) -> dict[str, Any]:
+    async def _state(self, container: DockerContainer) -> dict[str, Any]:
+        """Its state in full: Status, StartedAt, FinishedAt, ExitCode, OOMKilled."""
         async with _bounded(CALL_SECONDS_MAX):
-            return await container.show()
+            inspected = await self._engine.containers.get(container.id)
+            return dict(inspected["State"])
 
     async def _containers(self, order_id: int | None = None) -> list[DockerContainer]:
         """As the engine lists them: with Image, Labels and State."""
@@ -363,6 +365,15 @@ def _absent_is_fine() -> Iterator[None]:
     except DockerError as error:
         already_being_removed = error.status == 409 and "in progress" in error.message
         if error.status != 404 and not already_being_removed:
+            raise
+
+
+@contextmanager
+def _taken_is_fine() -> Iterator[None]:
+    try:
+        yield
+    except DockerError as error:
+        if error.status != 409:
             raise
 
 

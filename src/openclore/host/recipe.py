@@ -1,5 +1,6 @@
 """How an order becomes a container: plain values in, the engine's own configuration out."""
 
+import hashlib
 import io
 import re
 import tarfile
@@ -67,6 +68,12 @@ def order_name(order_id: int) -> str:
     return f"openclore-order-{order_id}"
 
 
+def other_order_name(order_id: int, owner: Owner) -> str:
+    """Their name where another market's order of the same number has the usual one."""
+    digest = hashlib.sha256(f"{owner.market} {owner.server_id}".encode()).hexdigest()
+    return f"{order_name(order_id)}-{digest[:8]}"
+
+
 def memory_limit_bytes(memory_bytes: int) -> int:
     """All but a twentieth, which the system keeps: at least 0.5 GiB, at most 4 GiB, never more than half."""
     reserve = min(max(memory_bytes // 20, MEMORY_RESERVE_BYTES_MIN), MEMORY_RESERVE_BYTES_MAX)
@@ -118,10 +125,11 @@ def container_config(
     }
 
 
-def network_config(order_id: int, owner: Owner) -> dict[str, Any]:
+def network_config(name: str, order_id: int, owner: Owner) -> dict[str, Any]:
     """The body of the engine's `POST /networks/create`: a bridge of the order's own."""
     return {
-        "Name": order_name(order_id),
+        "Name": name,
+        "CheckDuplicate": True,
         "Driver": "bridge",
         "Labels": {ORDER_LABEL: str(order_id), **owner.labels},
         "Options": {"com.docker.network.bridge.enable_icc": "false"},
