@@ -1,0 +1,1 @@
+"""Automation over the client: pure plans, and runners that carry them out."""

@@ -10,7 +10,7 @@ import typer
 
 from openclore import __version__
 
-from . import marketplace, orders, profile, servers, spot, wallets
+from . import marketplace, orders, profile, servers, spot, wallets, watch
 from .errors import exit_codes_help
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ app.command("rent", rich_help_panel=RENTERS)(orders.rent)
 app.command("orders", rich_help_panel=RENTERS)(orders.orders)
 app.command("cancel", rich_help_panel=RENTERS)(orders.cancel)
 app.command("wallets", rich_help_panel=RENTERS)(wallets.wallets)
+app.command("watch", rich_help_panel=RENTERS)(watch.watch)
 app.add_typer(spot.spot, name="spot", rich_help_panel=RENTERS)
 app.command("servers", rich_help_panel=HOSTS)(servers.servers)
 app.command("server-config", rich_help_panel=HOSTS)(servers.server_config)

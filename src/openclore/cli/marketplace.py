@@ -76,6 +76,8 @@ def marketplace(
         show_json(shown)
         return
     show_table(_columns(coin, all), [_row(offer, coin, all) for offer in shown], empty=_nothing(listed))
+    if shown and coin is None and all_unpriced(shown):
+        say("These have no price in dollars; --currency btc or clore shows prices in coins.")
     if len(shown) < len(found):
         say(f"{len(shown)} of {len(found)} offers; --limit 0 shows all.")
 
@@ -112,6 +114,10 @@ def _filters(
 def per_day(offer: Offer, coin: str | None) -> float | None:
     """The on-demand price in a currency, or in dollars for the cheapest one."""
     return offer.price_per_day(coin) if coin else offer.usd_per_day
+
+
+def all_unpriced(offers: Sequence[Offer]) -> bool:
+    return all(offer.usd_per_day is None for offer in offers)
 
 
 def _specs(offer: Offer) -> Specs:
@@ -186,11 +192,14 @@ _SHORT = {"bitcoin": "btc", "CLORE-Blockchain": "clore", "USD-Blockchain": "usd"
 
 
 def gpu_name(specs: Specs | None) -> str:
-    """ "2x RTX 4090", and "(simulated)" where no container engine runs the orders."""
+    """ "2x RTX 4090", and "(simulated)" before it where no container engine runs the orders."""
+    return f"(simulated) {gpu_model(specs)}" if specs and specs.runtime == "simulated" else gpu_model(specs)
+
+
+def gpu_model(specs: Specs | None) -> str:
+    """ "2x RTX 4090": the maker goes without saying."""
     text = (specs and specs.gpu) or "-"
-    for maker in ("NVIDIA GeForce ", "NVIDIA "):
-        text = text.replace(maker, "")
-    return f"(simulated) {text}" if specs and specs.runtime == "simulated" else text
+    return text.replace("NVIDIA GeForce ", "").replace("NVIDIA ", "")
 
 
 def _gb(value: float | None) -> str:

@@ -15,8 +15,8 @@ from openclore.api.orders import Order
 
 from . import options
 from .errors import INTERRUPTED, exit_code, guarded, report
-from .marketplace import gpu_name
-from .output import Column, amount, console, interactive, price, say, show_facts, show_json, show_table
+from .marketplace import gpu_model, gpu_name
+from .output import Column, interactive, price, say, show_facts, show_json, show_table
 from .waiting import over, simulated, wait_until_ready
 
 if TYPE_CHECKING:
@@ -201,9 +201,10 @@ def _wait(clore: "Clore", order: Order, timeout: float) -> Order:
 @contextmanager
 def _status(text: str) -> Iterator[Callable[[str], None]]:
     """A spinner at a terminal; elsewhere one line whenever the text changes."""
+    from rich.console import Console
     from rich.text import Text
 
-    out = console(stderr=True)
+    out = Console(stderr=True)
     if out.is_terminal:
         with out.status(Text(text)) as spinner:
             yield lambda new: spinner.update(Text(new))
@@ -251,14 +252,15 @@ def _web_address(host: str, port: int) -> str:
 
 COLUMNS = [
     Column("ORDER", justify="right"),
-    Column("SERVER", rank=3, justify="right"),
+    Column("SERVER", rank=4, justify="right"),
     Column("STATE"),
-    Column("PRICE/DAY", rank=2, justify="right"),
-    Column("SPENT", rank=4, justify="right"),
-    Column("CURRENCY", rank=5),
-    Column("CONNECT", rank=1),
-    Column("GPU", rank=6, flexible=True),
-    Column("IMAGE", rank=7),
+    Column("PRICE/DAY", rank=1, justify="right"),
+    Column("SPENT", rank=3, justify="right"),
+    Column("CURRENCY", rank=2),
+    Column("SSH", rank=2),
+    Column("OTHER PORTS", rank=7),
+    Column("GPU", rank=5, flexible=True),
+    Column("IMAGE", rank=6),
 ]
 
 
@@ -282,16 +284,18 @@ def orders(
 
 def _row(order: Order) -> list[object]:
     coin = order.currency or ""
-    connect = " ".join(f"{inner}={host}:{port}" for inner, (host, port) in sorted(order.endpoints.items()))
+    ports = {} if over(order) else order.endpoints
+    reach = {inner: f"{host}:{port}" for inner, (host, port) in sorted(ports.items())}
     return [
         order.id,
         order.si if order.si is not None else "-",
-        state(order),
+        f"{state(order)} (simulated)" if simulated(order) else state(order),
         price(order.price, coin),
-        amount(order.spend, 8 if coin == "bitcoin" else 4),
+        price(order.spend, coin),
         coin or "-",
-        "-" if over(order) else connect or "-",
-        gpu_name(order.specs),
+        reach.pop(22, "-"),
+        " ".join(f"{inner}={where}" for inner, where in reach.items()) or "-",
+        gpu_model(order.specs),
         order.image or "-",
     ]
 

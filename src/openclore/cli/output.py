@@ -92,45 +92,42 @@ def show_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, e
     if not cells:
         say(empty)
         return
-    shown = fitting(columns, cells, terminal_width())
-    _print_table([columns[i] for i in shown], [[row[i] for i in shown] for row in cells])
-    if len(shown) < len(columns) and sys.stdout.isatty():
-        hidden = ", ".join(columns[i].title for i in range(len(columns)) if i not in shown)
-        say(f"Not enough room for: {hidden}. A wider terminal or --json shows all.")
+    widths = fitting(columns, cells, terminal_width())
+    titles = "  ".join(_padded(columns[i], columns[i].title, width) for i, width in widths.items())
+    lines = [
+        "  ".join(_padded(columns[i], row[i], width) for i, width in widths.items()).rstrip() for row in cells
+    ]
+    sys.stdout.write("\n".join([_bold(titles.rstrip()), *lines]) + "\n")
+    if len(widths) < len(columns) and sys.stdout.isatty():
+        hidden = ", ".join(column.title for i, column in enumerate(columns) if i not in widths)
+        say(f"No room for: {hidden}. A wider terminal or --json shows all.")
 
 
-def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Which columns to show in this width: those of the highest rank are dropped first."""
-    shown = list(range(len(columns)))
+def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> dict[int, int]:
+    """Which columns to show, and how wide each: those of low rank first, as long as there is room."""
+    natural = [max(len(c.title), *(len(row[i]) for row in rows)) for i, c in enumerate(columns)]
+    least = [min(n, FLEXIBLE_WIDTH_MIN) if c.flexible else n for c, n in zip(columns, natural, strict=True)]
+    room = width + GAP
+    shown = set()
+    for i in sorted(range(len(columns)), key=lambda i: columns[i].rank):
+        if least[i] + GAP <= room or columns[i].rank == 0:
+            shown.add(i)
+            room -= least[i] + GAP
+    widths = {}
+    for i in sorted(shown):
+        more = max(0, min(natural[i] - least[i], room))
+        widths[i] = least[i] + more
+        room -= more
+    return widths
 
-    def needed(i: int) -> int:
-        widest = max(len(columns[i].title), *(len(row[i]) for row in rows))
-        return min(widest, FLEXIBLE_WIDTH_MIN) if columns[i].flexible else widest
 
-    while sum(map(needed, shown)) + GAP * (len(shown) - 1) > width:
-        last = max(shown, key=lambda i: columns[i].rank)
-        if columns[last].rank == 0:
-            break
-        shown.remove(last)
-    return shown
+def _padded(column: Column, text: str, width: int) -> str:
+    text = text if len(text) <= width else text[: width - 1] + "…"
+    return text.rjust(width) if column.justify == "right" else text.ljust(width)
 
 
-def _print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for column in columns:
-        table.add_column(
-            Text(column.title),
-            justify=column.justify,
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=FLEXIBLE_WIDTH_MIN if column.flexible else None,
-        )
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    console(stderr=False).print(table)
+def _bold(text: str) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else text
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -146,15 +143,6 @@ def terminal_width() -> int:
     if os.environ.get("COLUMNS", "").isdigit():
         return int(os.environ["COLUMNS"])
     return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else UNBOUNDED_WIDTH
-
-
-def console(*, stderr: bool) -> Any:
-    """Rich's console on stdout or stderr."""
-    from rich.console import Console
-
-    return Console(
-        stderr=stderr, width=None if stderr else terminal_width(), soft_wrap=False, highlight=False
-    )
 
 
 def say(text: str) -> None:

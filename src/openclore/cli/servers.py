@@ -8,7 +8,7 @@ from openclore.api.servers import MyServer, ServerConfig, SetServerSettings
 
 from . import options
 from .errors import guarded
-from .marketplace import gpu_name
+from .marketplace import gpu_model
 from .output import Column, price, say, show_facts, show_json, show_table
 
 COLUMNS = [
@@ -44,16 +44,15 @@ def _row(server: MyServer) -> list[object]:
         server.id if server.id is not None else "-",
         _state(server),
         server.visibility or "-",
-        gpu_name(server.specs),
+        gpu_model(server.specs),
         _prices(server.pricing),
         _prices(server.min_spot_pricing),
     ]
 
 
 def _state(server: MyServer | ServerConfig) -> str:
-    if server.online:
-        return "online"
-    return "offline" if server.connected else "never connected"
+    state = "online" if server.online else "offline" if server.connected else "never connected"
+    return f"{state} (simulated)" if server.specs and server.specs.runtime == "simulated" else state
 
 
 def _prices(by_currency: dict[str, float | None] | None) -> str:
@@ -87,7 +86,7 @@ def _show_config(config: ServerConfig) -> None:
         [
             ("Name", config.name),
             ("Id", config.id),
-            ("GPU", gpu_name(config.specs)),
+            ("GPU", gpu_model(config.specs)),
             ("State", _state(config)),
             ("Visibility", config.visibility),
             ("Rental", _RENTAL.get(config.rental_status or 0) if config.rental_status is not None else None),

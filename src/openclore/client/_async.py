@@ -1,6 +1,7 @@
 """AsyncClore: the API as methods. `_sync.py` is generated from this file by tools/unasync.py."""
 
 import asyncio
+import hashlib
 import random
 import time
 import warnings
@@ -108,6 +109,11 @@ class AsyncClore:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    @property
+    def key_digest(self) -> str:
+        """Tells keys apart in names of files, without telling the key; empty without one."""
+        return hashlib.sha256(self._key.encode()).hexdigest()[:16] if self._key else ""
 
     async def aclose(self) -> None:
         """Close the connections."""

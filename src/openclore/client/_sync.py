@@ -1,5 +1,6 @@
 """Clore: the API as methods. Generated from _async.py by tools/unasync.py: change that one."""
 
+import hashlib
 import random
 import time
 import warnings
@@ -107,6 +108,11 @@ class Clore:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    @property
+    def key_digest(self) -> str:
+        """Tells keys apart in names of files, without telling the key; empty without one."""
+        return hashlib.sha256(self._key.encode()).hexdigest()[:16] if self._key else ""
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,0 +1,97 @@
+"""openclore watch: hear when a wallet runs low."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from . import options
+from .errors import guarded
+from .output import say
+
+SIGTERM_EXIT = 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM came. Not an Exception, so that nothing on the way takes it for a failure."""
+
+
+@guarded
+def watch(
+    wallet: Annotated[
+        str,
+        typer.Option(metavar="NAME", help=f"{options.CURRENCY_HELP[0].upper()}{options.CURRENCY_HELP[1:]}."),
+    ],
+    below: Annotated[float, typer.Option(metavar="AMOUNT", help="Alert when the balance is below.")],
+    every: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Time between readings.")] = 300,
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Apprise address to tell. [env: OPENCLORE_NOTIFY, space-separated]"),
+    ] = None,
+    back_above: Annotated[
+        float | None,
+        typer.Option(metavar="AMOUNT", help="Balance is back from here on. [default: 5 % over --below]"),
+    ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Memory. [default: $XDG_STATE_HOME/openclore/watch]"),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Read once and end; for cron.")] = False,
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+) -> None:
+    """Tell somebody when a balance falls below an amount, and when it is back.
+
+    One message per crossing: the balance is back only from --back-above on, so that small moves say nothing.
+    Failing to read it three times in a row, or for 15 minutes, is told once, too, and that it works again. A
+    message that can't be delivered is tried again until it is. Restarts repeat nothing.
+
+    Apprise addresses hold passwords: prefer OPENCLORE_NOTIFY to --notify, which other users can see.
+    """
+    from openclore.autopilot.watch import (
+        Watch,
+        default_state_directory,
+        memory_path,
+        only_one,
+        rule_for,
+        targets_of,
+    )
+
+    rule = rule_for(options.currency(wallet), below, back_above)
+    targets = targets_of(notify or os.environ.get("OPENCLORE_NOTIFY", "").split())
+    with _terminable(), options.client(profile, base_url) as clore:
+        path = memory_path(state_dir or default_state_directory(), rule, clore.base_url, clore.key_digest)
+        with only_one(path):
+            watching = Watch(clore, rule, targets, path, tell=_log)
+            if not once:
+                _log(f"Watching {rule.wallet} at {clore.base_url} every {every:g} s; Ctrl-C ends it.")
+                watching.run(every)
+            elif not watching.once():
+                raise typer.Exit(1)
+
+
+def _log(text: str) -> None:
+    say(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the watch at once; its memory is on disk at any moment."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except _Terminated:
+        _log("Ended by SIGTERM.")
+        raise typer.Exit(SIGTERM_EXIT) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
