@@ -63,8 +63,7 @@ def checked(request_type: type[Q], members: Mapping[str, Any]) -> Q:
     """
     given = {name: value for name, value in members.items() if value is not None}
     try:
-        plain = msgspec.to_builtins(given, str_keys=True, enc_hook=_refuse_object)
-        _refuse_odd_numbers(plain)
+        plain = {name: _plain_member(name, value) for name, value in given.items()}
         return msgspec.convert(plain, request_type)
     except (msgspec.ValidationError, TypeError, ValueError) as problem:
         raise _input_error(str(problem), given) from problem
@@ -89,7 +88,16 @@ def outgoing(endpoint: Endpoint[Any, Any], request: Request) -> Outgoing:
     return Outgoing(endpoint.method, endpoint.path, params, content)
 
 
-def _refuse_object(value: Any) -> Any:
+def _plain_member(name: str, value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name}: must be a finite number")
+    try:
+        return msgspec.to_builtins(value, str_keys=True, enc_hook=_mapping)
+    except TypeError as problem:
+        raise ValueError(f"{name}: {problem}") from problem
+
+
+def _mapping(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError(f"{type(value).__name__} is nothing JSON can hold")
@@ -97,12 +105,6 @@ def _refuse_object(value: Any) -> Any:
 
 def _in_query(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _refuse_odd_numbers(members: dict[str, Any]) -> None:
-    for name, value in members.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{name}: must be a finite number")
 
 
 def _input_error(problem: str, given: Mapping[str, Any]) -> e.InputError:
