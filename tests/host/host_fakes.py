@@ -123,6 +123,11 @@ class FakeMarket:
         for connection in self._connections:
             await self._send(connection, self._assignments())
 
+    def forget(self) -> None:
+        """As if no agent had ever spoken."""
+        self.hellos.clear()
+        self.beats.clear()
+
     def said(self, order_id: int) -> Container | None:
         """What the last beat or greeting said of this order."""
         words = self.beats or self.hellos

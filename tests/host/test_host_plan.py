@@ -1,0 +1,228 @@
+"""The planner as a table and as a property: it converges, and never removes what it must not."""
+
+import pytest
+from host_fakes import an_order
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from openclore.api.hostlink import Container
+from openclore.host.plan import (
+    CUT_OFF_GRACE_SECONDS,
+    Abandon,
+    Actual,
+    Deploy,
+    Remove,
+    Wanted,
+    plan,
+    report,
+)
+from openclore.host.runtime import Found
+
+NOW = 1_000_000.0
+PAID = an_order(order_id=1, paid_until=int(NOW) + 60)
+UNPAID = an_order(order_id=1, paid_until=int(NOW) - 60)
+
+
+def found(state: str = "running", unfinished: bool = False, order_id: int = 1) -> dict[int, Found]:
+    return {order_id: Found(Container(order_id=order_id, state=state), unfinished)}
+
+
+def heard(*orders) -> Wanted:
+    return Wanted({order.order_id: order for order in orders}, cut_off_since=None)
+
+
+def cut_off(*orders, since: float = 0.0) -> Wanted:
+    return Wanted({order.order_id: order for order in orders}, cut_off_since=since)
+
+
+@pytest.mark.parametrize(
+    ("what", "wanted", "actual", "expected"),
+    [
+        ("nothing wanted, nothing there", heard(), Actual(), []),
+        ("wanted, not there", heard(PAID), Actual(), [Deploy(PAID)]),
+        ("wanted, there, complete", heard(PAID), Actual(found(), settled={1}), []),
+        ("wanted, there, not looked at yet", heard(PAID), Actual(found()), [Deploy(PAID)]),
+        ("wanted, interrupted", heard(PAID), Actual(found("exited", True), settled={1}), [Deploy(PAID)]),
+        ("wanted, ended by itself", heard(PAID), Actual(found("exited"), settled={1}), []),
+        ("wanted, being deployed", heard(PAID), Actual(deploying={1}), []),
+        ("wanted, being removed", heard(PAID), Actual(found(), removing={1}), []),
+        ("wanted, failed", heard(PAID), Actual(failed={1: "no"}), []),
+        ("wanted, failed, something left", heard(PAID), Actual(found(), failed={1: "no"}), [Remove(1)]),
+        ("no longer wanted", heard(), Actual(found(), settled={1}), [Remove(1)]),
+        ("no longer wanted, half made", heard(), Actual(found("creating", True)), [Remove(1)]),
+        ("no longer wanted, being deployed", heard(), Actual(found(), deploying={1}), [Abandon(1)]),
+        ("no longer wanted, being removed", heard(), Actual(found(), removing={1}), []),
+        ("late payment is the market's business", heard(UNPAID), Actual(found(), settled={1}), []),
+        ("cut off, paid", cut_off(PAID), Actual(found(), settled={1}), []),
+        ("cut off, paid, not there", cut_off(PAID), Actual(), [Deploy(PAID)]),
+        ("cut off, no longer paid", cut_off(UNPAID), Actual(found(), settled={1}), [Remove(1)]),
+        ("cut off, no longer paid, not there", cut_off(UNPAID), Actual(), []),
+        ("cut off, no longer paid, being deployed", cut_off(UNPAID), Actual(deploying={1}), [Abandon(1)]),
+        ("cut off a moment ago", cut_off(UNPAID, since=NOW - 1), Actual(found(), settled={1}), []),
+        ("cut off, never heard of it", cut_off(), Actual(found()), []),
+    ],
+)
+def test_the_plan_follows_from_what_is_wanted_and_what_is_there(what, wanted, actual, expected):
+    assert plan(wanted, actual, NOW) == expected
+
+
+def test_a_report_tells_the_outcome_before_the_progress():
+    actual = Actual(
+        found={**found(order_id=1), **found("creating", True, 2), **found("exited", True, 3)},
+        failed={4: "no such image"},
+    )
+    progress = {1: "pulling", 2: "pulling", 4: "creating", 5: "pulling"}
+    assert report(actual, progress, {1: "a remark", 2: "unused"}) == [
+        Container(order_id=1, state="running", detail="a remark"),
+        Container(order_id=2, state="pulling"),
+        Container(order_id=3, state="exited"),
+        Container(order_id=4, state="failed", detail="no such image"),
+        Container(order_id=5, state="pulling"),
+    ]
+
+
+ids = st.integers(1, 5)
+
+
+class World(RuleBasedStateMachine):
+    """A machine, a market and a link between them; every rule is something that happens to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.market: dict[int, int] = {}
+        self.wanted = Wanted(cut_off_since=NOW)
+        self.found: dict[int, Found] = {}
+        self.failed: dict[int, str] = {}
+        self.settled: set[int] = set()
+        self.deploying: set[int] = set()
+        self.removing: set[int] = set()
+        self.will_fail: set[int] = set()
+
+    @property
+    def actual(self) -> Actual:
+        return Actual(self.found, self.settled, self.failed, self.deploying, self.removing)
+
+    @rule(order_id=ids, seconds=st.integers(-30, 600))
+    def the_market_wants_an_order(self, order_id, seconds):
+        self.market[order_id] = int(self.now) + seconds
+
+    @rule(order_id=ids)
+    def an_order_ends(self, order_id):
+        self.market.pop(order_id, None)
+
+    @rule()
+    def the_market_speaks(self):
+        orders = [an_order(order_id=order_id, paid_until=paid) for order_id, paid in self.market.items()]
+        self.wanted = heard(*orders)
+        self.failed = {key: value for key, value in self.failed.items() if key in self.market}
+
+    @rule()
+    def the_link_breaks(self):
+        if self.wanted.cut_off_since is None:
+            self.wanted = cut_off(*self.wanted.orders.values(), since=self.now)
+
+    @rule(seconds=st.integers(1, 300))
+    def time_passes(self, seconds):
+        self.now += seconds
+
+    @rule(order_id=ids, broken=st.booleans())
+    def an_image_breaks_or_is_repaired(self, order_id, broken):
+        (self.will_fail.add if broken else self.will_fail.discard)(order_id)
+
+    @rule(order_id=ids, state=st.sampled_from(["exited", "interrupted", "vanished"]))
+    def a_container_stops(self, order_id, state):
+        if order_id in self.found and order_id not in self.deploying | self.removing:
+            if state == "vanished":
+                del self.found[order_id]
+                self.settled.discard(order_id)
+            else:
+                self.found.update(found("exited", state == "interrupted", order_id))
+
+    @rule()
+    def the_agent_restarts(self):
+        self.settled, self.failed, self.deploying, self.removing = set(), {}, set(), set()
+        self.wanted = cut_off(*self.wanted.orders.values(), since=self.now)
+
+    @rule(finish=st.booleans())
+    def the_agent_works(self, finish):
+        self.step()
+        if finish:
+            self.finish()
+
+    def step(self) -> int:
+        actions = plan(self.wanted, self.actual, self.now)
+        touched = [
+            action.order.order_id if isinstance(action, Deploy) else action.order_id for action in actions
+        ]
+        assert len(touched) == len(set(touched)), "one action for each order"
+        for action in actions:
+            match action:
+                case Deploy(order):
+                    assert order.order_id not in self.deploying | self.removing
+                    self.deploying.add(order.order_id)
+                    if order.order_id not in self.found:
+                        self.found.update(found("creating", True, order.order_id))
+                case Abandon(order_id):
+                    self.assert_may_go(order_id)
+                    self.deploying.discard(order_id)
+                case Remove(order_id):
+                    assert order_id in self.found
+                    assert order_id not in self.deploying | self.removing
+                    if order_id not in self.failed:
+                        self.assert_may_go(order_id)
+                    self.removing.add(order_id)
+        return len(actions)
+
+    def assert_may_go(self, order_id: int) -> None:
+        order = self.wanted.orders.get(order_id)
+        if self.wanted.cut_off_since is None:
+            assert order is None, "the market wants it"
+        else:
+            assert order is not None, "the market has not spoken of it"
+            assert self.now >= order.paid_until, "it is paid for"
+            assert self.now >= self.wanted.cut_off_since + CUT_OFF_GRACE_SECONDS, "the market may yet speak"
+
+    def finish(self) -> None:
+        for order_id in self.deploying:
+            if order_id in self.will_fail and order_id not in self.settled:
+                self.failed[order_id] = "broken"
+                self.found.pop(order_id, None)
+            else:
+                if self.found[order_id].unfinished:
+                    self.found.update(found("running", False, order_id))
+                self.settled.add(order_id)
+        for order_id in self.removing:
+            self.found.pop(order_id)
+            self.settled.discard(order_id)
+        self.deploying, self.removing = set(), set()
+
+    @invariant()
+    def once_the_market_has_spoken_work_converges_to_what_it_wants(self):
+        other = World()
+        other.__dict__.update(
+            {
+                name: value.copy() if isinstance(value, dict | set) else value
+                for name, value in vars(self).items()
+                if name
+                in ("now", "market", "found", "failed", "settled", "deploying", "removing", "will_fail")
+            }
+        )
+        other.the_market_speaks()
+        for _ in range(4):
+            other.step()
+            other.finish()
+        assert other.step() == 0, "nothing is left to do"
+        assert other.found.keys() | other.failed.keys() == other.market.keys()
+        assert not other.found.keys() & other.failed.keys()
+
+
+TestWorld = World.TestCase
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_cut_off_agent_keeps_a_container_exactly_as_long_as_it_is_paid(paid_for, cut_off_for):
+    order = an_order(order_id=1, paid_until=int(NOW) + paid_for)
+    wanted = cut_off(order, since=NOW - CUT_OFF_GRACE_SECONDS)
+    assert wanted.unwanted(1, NOW + cut_off_for) == (cut_off_for >= paid_for)
