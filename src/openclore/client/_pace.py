@@ -96,7 +96,7 @@ class Pace:
         self.spacing = spacing
         self._turn = turn or Turn()
         self._clock = clock
-        self._poll = min(POLL_SECONDS, spacing.every / 4)
+        self._poll = max(0.001, min(POLL_SECONDS, spacing.every / 4))
 
     def join(self, endpoint: str) -> Ticket:
         ticket = Ticket(endpoint, self._clock())
