@@ -110,7 +110,7 @@ class World:
             hosts.report(self.market, server_id, [], self.now)
 
     def wait(self, seconds: int, *, beating: bool = True) -> None:
-        """Let time pass with the market's loop turning as it would: evidence kept, each due wallet settled."""
+        """Let time pass with the market's loop turning as it would: evidence kept, due wallets settled."""
         end = self.now + seconds
         while self.now < end:
             self.jump(min(end - self.now, self.policy.offline_after_seconds), beating=beating)
@@ -121,7 +121,7 @@ class World:
         self.now += seconds
         if beating:
             every = servers.listings(self.market, None, self.now)
-            hosts.keep_evidence(self.market, {server: (self.now, self.now) for server in every})
+            hosts.keep_evidence(self.market, dict.fromkeys(every, (self.now, self.now)))
 
     def turn(self) -> None:
         hosts.sweep(self.market, self.now)

@@ -169,7 +169,7 @@ def test_a_rate_is_above_zero(world: World) -> None:
 
 
 def test_reliability_grows_from_evidence(world: World) -> None:
-    hosts.keep_evidence(world.market, {world.server: (START, START + 500)})
+    hosts.keep_evidence(world.market, {world.server: (START + 500, START + 1_000)})
     offer = servers.listings(world.market, [world.server], START + 1_000)[world.server].offer
     assert offer is not None
     assert offer.reliability == 0.5

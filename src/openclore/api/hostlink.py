@@ -29,6 +29,8 @@ LINK_PATH = "/host/link"
 BEAT_SECONDS = 5
 INIT_TOKEN_LENGTH = 48
 MESSAGE_BYTES_MAX = 1_048_576
+CREDENTIAL_REFUSED_CLOSE = 4_401
+"""Closes the link of an agent whose credential is unknown; HTTP 401 to its handshake says the same."""
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Detail = Annotated[str, msgspec.Meta(max_length=2_048)]

@@ -199,8 +199,8 @@ def verify(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Jso
 
     with _market(data_dir, database_url) as market:
         verdict = recompute(market, _now())
-    counted = f"{verdict.accounts} ledger accounts and {verdict.orders} orders"
-    text = f"{counted}: everything adds up" if verdict.difference is None else verdict.difference
+    counted = f"ledger accounts: {verdict.accounts}, orders: {verdict.orders}"
+    text = f"Everything adds up ({counted})." if verdict.difference is None else verdict.difference
     _say(
         {"accounts": verdict.accounts, "orders": verdict.orders, "difference": verdict.difference}, text, json
     )

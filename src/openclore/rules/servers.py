@@ -143,11 +143,14 @@ def _missing(what: str) -> Refused:
     return Refused(Refusal.NOT_ALL_PARAMETERS_PRESENT, message=f"{what} must be given")
 
 
-def reliability(connected_at: int | None, uptime_seconds: int, now: int) -> float:
-    """The share of the last 14 days (or since the first connection) that the server was heard of, 0 to 1."""
+def reliability(connected_at: int | None, uptime_seconds: int, until: int) -> float:
+    """The share of the 14 days before `until` (or since the first connection) that the server was heard of.
+
+    `until` is the last heartbeat of a server that is online: evidence not written down yet counts neither way.
+    """
     if connected_at is None:
         return 0.0
-    window_seconds = min(now - connected_at, RELIABILITY_DAYS * 86_400)
+    window_seconds = min(until - connected_at, RELIABILITY_DAYS * 86_400)
     return round(min(1.0, uptime_seconds / window_seconds), 4) if window_seconds > 0 else 1.0
 
 

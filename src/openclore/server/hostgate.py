@@ -9,6 +9,7 @@ from litestar import Request, Response, WebSocket, post, websocket
 from litestar.exceptions import NotAuthorizedException, WebSocketDisconnect
 
 from ..api.codes import Code
+from ..api.complaints import complaint
 from ..api.hostlink import (
     LINK_PATH,
     MESSAGE_BYTES_MAX,
@@ -49,7 +50,7 @@ def routes(service: Service) -> list[Any]:
         try:
             asked = msgspec.json.decode(await request.body(), type=Register)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return replies.failure(Code.INVALID_INPUT, str(error))
+            return replies.failure(Code.INVALID_INPUT, str(complaint(error)))
         made = await service.write(hosts.register, service.market, asked.init_token)
         if made is None:
             return replies.failure(Code.INVALID_TOKEN, "this init token is unknown or was used")
@@ -141,7 +142,7 @@ async def _receive(socket: Socket, timeout_seconds: float) -> FromAgent:
     try:
         return _FROM_AGENT.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise _BadMessage(str(error)) from None
+        raise _BadMessage(str(complaint(error))) from None
 
 
 async def _send(socket: Socket, message: Assignments | Paid) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..api import endpoints
 from ..api.base import Empty, Reply
 from ..api.codes import Code, Refusal
+from ..api.complaints import complaint
 from ..api.endpoints import ENDPOINTS, Endpoint
 from ..api.orders import CancelOrder, CreateOrder, CreateOrderReply, MyOrders, MyOrdersReply
 from ..api.servers import MyServersReply, ServerConfigReply, ServerConfigRequest, SetServerSettings
@@ -203,14 +204,4 @@ def _decode(endpoint: Endpoint[Any, Any], request: AnyRequest, body: bytes | Non
             raise InvalidInput("send a JSON body with Content-Type: application/json")
         return msgspec.json.decode(body or b"null", type=endpoint.request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(_readable(error)) from None
-
-
-def _readable(error: Exception) -> str:
-    """A decoder's complaint with the member in front: "mrl: expected `int`, got `str`"."""
-    if isinstance(error, RecursionError):
-        return "the JSON is nested too deeply"
-    complaint, _, path = str(error).partition(" - at `$")
-    complaint = complaint[:1].lower() + complaint[1:]
-    member = path.rstrip("`").lstrip(".")
-    return f"{member}: {complaint}" if member else complaint
+        raise InvalidInput(str(complaint(error))) from None

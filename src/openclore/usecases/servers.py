@@ -143,15 +143,13 @@ def listings(market: Market, server_ids: list[int] | None, now: int) -> dict[int
     return {
         server.id: Listing(
             server.account_id,
-            _offer(server, server.id in rented, known, uptimes.get(server.id, 0), now)
-            if server.listed
-            else None,
+            _offer(server, server.id in rented, known, uptimes.get(server.id, 0)) if server.listed else None,
         )
         for server in found
     }
 
 
-def _offer(server: Server, rented: bool, known: dict[Currency, int], uptime_seconds: int, now: int) -> Offer:
+def _offer(server: Server, rented: bool, known: dict[Currency, int], uptime_seconds: int) -> Offer:
     dollars = {
         _USD_MEMBERS[currency]: money.to_wire(pricing.on_demand * known[currency] // money.SCALE)
         for currency, pricing in server.settings.prices.items()
@@ -168,7 +166,7 @@ def _offer(server: Server, rented: bool, known: dict[Currency, int], uptime_seco
         ),
         rented=rented,
         specs=server.specs,
-        reliability=server_rules.reliability(server.connected_at, uptime_seconds, now),
+        reliability=server_rules.reliability(server.connected_at, uptime_seconds, server.seen_until),
         allowed_coins=[str(currency) for currency in server.settings.accepted],
         rating=Rating(avg=0, cnt=0),
         gpu_array=list(server.gpu_array),

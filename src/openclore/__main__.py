@@ -1,0 +1,5 @@
+"""`python -m openclore`."""
+
+from .cli.main import run
+
+run()

@@ -1,0 +1,54 @@
+"""A decoder's complaint as a sentence for whoever wrote the request.
+
+It never repeats a value: one may be secret.
+"""
+
+import re
+from typing import NamedTuple
+
+ALLOWED_CHARACTERS = "letters, digits, white space and - _ : = . @ + /"
+_EXPLAINED = {
+    "image": "must be 1 to 128 letters, digits and : @ / . _ -, with at most one colon and two slashes",
+    "ports": 'must map container ports "1" to "65535" to "tcp" or "http"',
+    "env": f"names and values must be text of {ALLOWED_CHARACTERS}",
+    "type": "must be on-demand or spot",
+    "id": "must be a positive whole number",
+}
+
+
+class Complaint(NamedTuple):
+    """The member that is wrong (None: the request as a whole), and what must hold."""
+
+    member: str | None
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.member}: {self.text}" if self.member else self.text
+
+
+def complaint(error: Exception) -> Complaint:
+    """What `msgspec` found wrong with a request.
+
+    >>> str(complaint(ValueError("Expected `int`, got `str` - at `$.mrl`")))
+    'mrl: must be int, got str'
+    """
+    if isinstance(error, RecursionError):
+        return Complaint(None, "the JSON is nested too deeply")
+    if isinstance(error, UnicodeError):
+        return Complaint(None, "the JSON must be UTF-8 text")
+    what, _, where = str(error).partition(" - at ")
+    missing = re.search(r"missing required field `([^`]+)`", what)
+    if missing:
+        return Complaint(missing.group(1), "is required")
+    path = re.search(r"\$\.([A-Za-z0-9_-]+)", where)
+    if path:
+        member = path.group(1)
+        inexact = "regex" in what or "enum" in what or "[...]" in where or "`key`" in where
+        return Complaint(member, _EXPLAINED.get(member, _plain(what)) if inexact else _plain(what))
+    own = re.match(r"([a-z_]+): (.*)", what)
+    return Complaint(*own.groups()) if own else Complaint(None, _plain(what))
+
+
+def _plain(what: str) -> str:
+    what = re.sub(r"^Invalid enum value .*", "is none of the allowed values", what, flags=re.DOTALL)
+    return re.sub(r"^Expected ", "must be ", what).replace("`", "").replace(" | null", "")
