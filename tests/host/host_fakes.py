@@ -83,6 +83,7 @@ class FakeMarket:
         self.credential_accepted = True
         self.register_status = 200
         self.refusal = ""
+        self.close_code = 0
         self.silent = False
         self.registrations = 0
         self.hellos: list[Hello] = []
@@ -155,6 +156,9 @@ class FakeMarket:
                 self._hear(msgspec.json.decode(frame, type=FromAgent))
                 if self.refusal:
                     await self._send(connection, Refused(reason=self.refusal))
+                    return
+                if self.close_code:
+                    await connection.close(self.close_code)
                     return
                 if not self.silent:
                     await self._answer(connection)

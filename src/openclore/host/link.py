@@ -13,6 +13,7 @@ from websockets.frames import CloseCode
 
 from openclore.api.hostlink import (
     BEAT_SECONDS,
+    CREDENTIAL_REFUSED_CLOSE,
     LINK_PATH,
     MESSAGE_BYTES_MAX,
     REGISTER_PATH,
@@ -36,6 +37,11 @@ OPEN_SECONDS_MAX = 10.0
 PING_SECONDS = 8.0
 SILENCE_SECONDS_MAX = 20.0
 """Every beat is answered, so a market silent for this long is gone, whatever its sockets say."""
+
+CREDENTIAL_REFUSED = (
+    "the market no longer accepts this server's credential: the server was removed or registered anew.\n"
+    "Use its present init token with a fresh --state-dir."
+)
 
 
 class MarketTrouble(Exception):
@@ -122,7 +128,7 @@ class Link:
         self._generation = 0
         self._tries = 0
         self._log = get_logger()
-        self._trouble = Trouble(self._log, "linked to the market again")
+        self._trouble = Trouble(self._log, "linked to the market")
 
     async def run(self) -> None:
         """Until cancelled. Raises `CredentialRefused` once the market no longer knows the credential."""
@@ -152,14 +158,16 @@ class Link:
         except InvalidStatus as error:
             status = error.response.status_code
             if status == 401:
-                raise CredentialRefused(
-                    "the market no longer accepts this server's credential: the server was removed or "
-                    "registered anew.\nUse its present init token with a fresh --state-dir."
-                ) from error
+                raise CredentialRefused(CREDENTIAL_REFUSED) from error
+            # Not even 403 is final: whatever stands between may say it, and a market in trouble too.
             raise MarketTrouble(f"the market at {self._market} refused the link: HTTP {status}") from error
         except InvalidURI as error:
             raise HostError(f"{self._market} is not the address of a market") from error
-        except (OSError, TimeoutError, InvalidHandshake, ConnectionClosed) as error:
+        except ConnectionClosed as error:
+            if error.rcvd and error.rcvd.code == CREDENTIAL_REFUSED_CLOSE:
+                raise CredentialRefused(CREDENTIAL_REFUSED) from error
+            raise MarketTrouble(f"the market at {self._market} closed the link: {_reason(error)}") from error
+        except (OSError, TimeoutError, InvalidHandshake) as error:
             raise MarketTrouble(
                 f"the link to the market at {self._market} is down: {_reason(error)}"
             ) from error
