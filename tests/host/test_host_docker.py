@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ import pytest
 from aiodocker import Docker
 from host_fakes import an_order, http_get, ports, until
 
-from openclore.host import docker, recipe
+from openclore.host import recipe
 from openclore.host.docker import DockerRuntime, connect_engine
 from openclore.host.keeper import Keeper
 from openclore.host.recipe import Machine, Owner
@@ -153,11 +154,11 @@ def test_a_container_that_the_engine_stopped_is_started_again_and_keeps_its_file
             await eventually(runtime, order.order_id, "ran\n", "cat", "/ran")
             (container,) = await runtime._containers(order.order_id)
             await container.stop(t=0)
-            later = docker.psutil.time.time() + 1
-            monkeypatch.setattr(docker, "_engine_started_at", lambda: later)
+            later = time.time() + 1
+            monkeypatch.setattr(runtime, "_engine_started_at", lambda: later)
             found = (await runtime.look())[order.order_id]
             assert (found.container.state, found.unfinished) == ("exited", True)
-            await asyncio.sleep(max(0, later - docker.psutil.time.time()))
+            await asyncio.sleep(max(0, later - time.time()))
             await runtime.deploy(order, ignore)
             found = (await runtime.look())[order.order_id]
             assert (found.container.state, found.unfinished) == ("running", False)
@@ -293,29 +294,13 @@ def test_what_an_interrupted_deployment_left_is_completed_or_removed(images):
             created, network_only = an_order(images.web, ports=ports(80)), an_order(images.shell)
             for order in (created, network_only):
                 await runtime._provide_network(order.order_id)
-            await runtime._create(created, private_image=False)
+            await runtime._create(created)
             found = await runtime.look()
             assert [found[order.order_id].unfinished for order in (created, network_only)] == [True, True]
             await runtime.deploy(created, ignore)
             assert await http_get(created.ports[0].public) == "hello\n"
             await runtime.remove(network_only.order_id)
             assert list(await runtime.look()) == [created.order_id]
-
-    asyncio.run(scenario())
-
-
-def test_a_renters_private_image_leaves_with_the_order(images):
-    async def scenario():
-        async with a_runtime() as runtime:
-            private = images.shell.replace(":shell", ":private")
-            repository, _, tag = private.partition(":")
-            await runtime._engine.images.tag(images.shell, repository, tag=tag)
-            order = an_order(private, registry_auth="user:secret")
-            await runtime._provide_network(order.order_id)
-            await runtime._create(order, private_image=True)
-            await runtime.remove(order.order_id)
-            assert not await runtime._has_image(private)
-            assert await runtime._has_image(images.shell)
 
     asyncio.run(scenario())
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import shutil
+import socket
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from fake_registry import FakeRegistry, a_root
-from host_fakes import FakeMarket, an_order, until
+from host_fakes import FakeMarket, an_order, ports, until
 from test_host_command import an_agent
 from test_host_docker import a_runtime, ignore, inspect, keeping
 
@@ -51,6 +52,19 @@ def test_a_private_image_is_pulled_with_the_renters_credentials_and_leaves_with_
             assert not await runtime._has_image(image)
 
     with FakeRegistry(root, credentials="renter:pass:word").serving() as address:
+        asyncio.run(scenario(f"{address}/some/image:1"))
+
+
+def test_a_private_image_leaves_with_a_deployment_that_failed(root):
+    async def scenario(image):
+        async with a_runtime() as runtime:
+            order = an_order(image, registry_auth="renter:password", ports=ports(80))
+            in_use = pytest.raises(DeploymentFailed, match="is in use on the machine")
+            with socket.create_server(("127.0.0.1", order.ports[0].public)), in_use:
+                await runtime.deploy(order, ignore)
+            assert not await runtime._has_image(image)
+
+    with FakeRegistry(root, credentials="renter:password").serving() as address:
         asyncio.run(scenario(f"{address}/some/image:1"))
 
 

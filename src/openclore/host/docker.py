@@ -84,6 +84,8 @@ class DockerRuntime:
         self._pull_seconds_max = pull_seconds_max
         self._stop_grace_seconds = stop_grace_seconds
         self._failed_starts: Counter[int] = Counter()
+        self._private_images: set[str] = set()
+        self._engine_process: psutil.Process | None = None
 
     async def look(self) -> dict[int, Found]:
         async with _translated():
@@ -101,6 +103,9 @@ class DockerRuntime:
         except DeploymentFailed:
             with suppress(RuntimeTrouble):  # the next plan removes what this could not
                 await self.remove(order.order_id)
+                if order.image in self._private_images:
+                    async with _translated():
+                        await self._remove_image(order.image)
             raise
         del self._failed_starts[order.order_id]
         return remark
@@ -123,15 +128,15 @@ class DockerRuntime:
         if existing:
             container = existing[0]
         else:
-            private_image = await self._provide_image(order, progress)
+            await self._provide_image(order, progress)
             progress("creating")
             await self._provide_network(order.order_id)
-            container = await self._create(order, private_image)
+            container = await self._create(order)
         state = await self._state(container)
         if not _has_started(state):
             await self._start_first_time(order, container)
         elif state["Status"] == "exited":
-            if not _was_interrupted(state):
+            if not self._was_interrupted(state):
                 return ""
             await self._start_again(container)
         return await self._run_command_once(order, container)
@@ -149,28 +154,28 @@ class DockerRuntime:
             if error.status != 404:
                 raise
             return Found(Container(order_id=order_id, state="exited"), unfinished=True)
-        if _was_interrupted(state):
+        if self._was_interrupted(state):
             detail = "stopped by a restart of the machine or its engine; it is being started again"
             return Found(Container(order_id=order_id, state="exited", detail=detail), unfinished=True)
         detail = sentences.exited(state["ExitCode"], state["OOMKilled"])
         return Found(Container(order_id=order_id, state="exited", detail=detail))
 
-    async def _provide_image(self, order: Assignment, progress: Progress) -> bool:
-        """Whether the image came here with a renter's credentials, and so must leave with the order."""
+    async def _provide_image(self, order: Assignment, progress: Progress) -> None:
         if not recipe.is_image_name(order.image):
             raise DeploymentFailed(f"'{order.image}' is not a valid image name")
         if await self._has_image(order.image):
-            return False
+            return
         progress("pulling")
         for retry_seconds in (*self._pull_retry_seconds, None):
             message = await self._pull(order)
             if not message and await self._has_image(order.image):
-                return bool(order.registry_auth)
+                if order.registry_auth:
+                    self._private_images.add(order.image)
+                return
             verdict = sentences.pull_failure(order.image, message, bool(order.registry_auth))
             if verdict.final or retry_seconds is None:
                 raise DeploymentFailed(verdict.sentence)
             await asyncio.sleep(retry_seconds)
-        raise AssertionError("the last try returns or raises")
 
     async def _has_image(self, image: str) -> bool:
         try:
@@ -235,8 +240,9 @@ class DockerRuntime:
                 async with _bounded(CALL_SECONDS_MAX):
                     await self._engine.networks.create(recipe.network_config(name, order_id, self._owner))
 
-    async def _create(self, order: Assignment, private_image: bool) -> DockerContainer:
+    async def _create(self, order: Assignment) -> DockerContainer:
         (network, *_) = await self._networks(order.order_id)
+        private_image = order.image in self._private_images
         config = recipe.container_config(
             order, self._owner, self._machine, network["Id"], self._bind_address, private_image
         )
@@ -259,11 +265,11 @@ class DockerRuntime:
         return recipe.order_name(order_id), recipe.other_order_name(order_id, self._owner)
 
     async def _start_first_time(self, order: Assignment, container: DockerContainer) -> None:
-        if order.command:
-            async with _bounded(CALL_SECONDS_MAX):
-                archive = recipe.command_archive(order.command)
-                await container.put_archive("/", archive)  # type: ignore[no-untyped-call]
         try:
+            if order.command:
+                async with _bounded(CALL_SECONDS_MAX):
+                    archive = recipe.command_archive(order.command)
+                    await container.put_archive("/", archive)  # type: ignore[no-untyped-call]
             async with _bounded(CALL_SECONDS_MAX):
                 await container.start()
         except DockerError as error:
@@ -310,12 +316,34 @@ class DockerRuntime:
             await self._remove_image(container["Image"])
 
     async def _remove_image(self, image: str) -> None:
+        """A private image must not stay for the next renter, who may have no right to it."""
         try:
             async with _bounded(CALL_SECONDS_MAX):
                 await self._engine.images.delete(image)
         except DockerError as error:
             if error.status not in (404, 409):  # gone, or another container uses it
                 raise
+        self._private_images.discard(image)
+
+    def _was_interrupted(self, state: dict[str, Any]) -> bool:
+        """Whether the machine or the engine stopped it, so that it should go on.
+
+        A stopping engine ends its containers within the minute before it starts again, or before the machine
+        does. After a reboot nothing tells these from containers that ended by themselves earlier: all start.
+        """
+        started, finished = (
+            datetime.fromisoformat(state[key]).timestamp() for key in ("StartedAt", "FinishedAt")
+        )
+        boot, engine_start = psutil.boot_time(), self._engine_started_at()
+        return started < engine_start and (
+            finished > engine_start - ENGINE_STOP_SECONDS_MAX or finished < boot
+        )
+
+    def _engine_started_at(self) -> float:
+        """When the local engine's process began; where we can't see one, when the machine did (Unix s)."""
+        if self._engine_process is None or not self._engine_process.is_running():
+            self._engine_process = _find_engine_process()
+        return float(self._engine_process.create_time() if self._engine_process else psutil.boot_time())
 
     async def _state(self, container: DockerContainer) -> dict[str, Any]:
         """Its state in full: Status, StartedAt, FinishedAt, ExitCode, OOMKilled."""
@@ -396,21 +424,6 @@ def _has_started(state: dict[str, Any]) -> bool:
     return not str(state["StartedAt"]).startswith("0001-")
 
 
-def _was_interrupted(state: dict[str, Any]) -> bool:
-    """Whether the machine or the engine stopped it, so that it should go on.
-
-    A stopping engine ends its containers within the minute before it starts again, or before the machine
-    does. After a reboot nothing tells these from containers that ended by themselves earlier: all start.
-    """
-    started, finished = (
-        datetime.fromisoformat(state[key]).timestamp() for key in ("StartedAt", "FinishedAt")
-    )
-    boot, engine_start = psutil.boot_time(), _engine_started_at()
-    return started < engine_start and (finished > engine_start - ENGINE_STOP_SECONDS_MAX or finished < boot)
-
-
-def _engine_started_at() -> float:
-    """When the local engine's process began; where we can't see one, when the machine did (Unix s)."""
-    processes = psutil.process_iter(["name", "create_time"])
-    starts = [process.info["create_time"] for process in processes if process.info["name"] == "dockerd"]
-    return float(max(filter(None, starts), default=psutil.boot_time()))
+def _find_engine_process() -> psutil.Process | None:
+    processes = [process for process in psutil.process_iter(["name"]) if process.info["name"] == "dockerd"]
+    return max(processes, key=lambda process: float(process.create_time()), default=None)
