@@ -60,7 +60,7 @@ class Market:
             raise answer
         if callable(answer):
             answer = answer(content)
-        return httpx2.Response(200, json={"code": 0, **answer})
+        return httpx2.Response(200, content=json.dumps({"code": 0, **answer}).encode())
 
     def sent(self, name: str) -> list[Any]:
         return [content for called, content in self.requests if called == name]

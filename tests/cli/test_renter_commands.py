@@ -3,10 +3,18 @@
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import httpx2
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from openclore.api.offers import Offer
+from openclore.api.orders import Order
+from openclore.api.servers import MyServer
+from openclore.api.wallets import Wallet
 from openclore.cli.errors import EXIT_CODES, exit_code
 from openclore.client import errors
 
@@ -96,6 +104,36 @@ def test_the_marketplace_is_filtered_and_sorted(openclore, words, shown):
     ]
     result = openclore(Market(marketplace={"servers": servers}), "marketplace", "--json", *words.split())
     assert [o["id"] for o in json.loads(result.stdout)] == shown
+
+
+def anything(kind: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
+    """Rows with the right names and anything in them."""
+    leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6)
+    odd = st.sampled_from(["22:²", "22:31022", "1/2", "x", "simulated", "²x GPU", {"gpu": 3}, {"cc": None}])
+    value = (
+        leaf | odd | st.lists(leaf | odd, max_size=3) | st.dictionaries(st.text(max_size=4), leaf, max_size=3)
+    )
+    names = [field.encode_name for field in msgspec.structs.fields(kind)]
+    return st.dictionaries(st.sampled_from(names), value, max_size=8).map(lambda row: {**row, "id": 1})
+
+
+@pytest.mark.parametrize(
+    ("command", "endpoint", "member", "kind"),
+    [
+        ("marketplace", "marketplace", "servers", Offer),
+        ("orders", "my_orders", "orders", Order),
+        ("servers", "my_servers", "servers", MyServer),
+        ("wallets", "wallets", "wallets", Wallet),
+    ],
+)
+def test_whatever_a_market_sends_is_shown_without_a_traceback(openclore, command, endpoint, member, kind):
+    @settings(max_examples=40, deadline=None)
+    @given(st.lists(anything(kind), max_size=3), st.sampled_from([["--json"], []]))
+    def show(rows: list[dict[str, Any]], words: list[str]) -> None:
+        result = openclore(Market(**{endpoint: {member: rows}}), command, *words)
+        assert result.exit_code == 0, result.exception
+
+    show()
 
 
 def test_nothing_found_says_what_to_do(openclore):
@@ -392,6 +430,13 @@ def test_every_class_of_error_has_an_exit_code_the_help_explains(openclore):
 def test_an_interrupt_ends_quietly(openclore):
     result = openclore(Market(wallets=KeyboardInterrupt()), "wallets")
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+
+
+def test_ctrl_c_while_ordering_says_that_the_order_may_exist(openclore):
+    market = Market(marketplace={"servers": [OFFER]}, create_order=KeyboardInterrupt())
+    result = openclore(market, *RENT)
+    assert result.exit_code == 130
+    assert "may have been ordered" in result.stderr
 
 
 def test_ctrl_c_while_waiting_says_that_the_order_goes_on(openclore):

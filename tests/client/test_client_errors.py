@@ -99,6 +99,14 @@ def test_facts_to_act_on_are_reachable(connect):
     assert price.value.max_step == 0.000001
 
 
+def test_a_complaint_in_words_is_the_message_and_names_the_field(connect):
+    clore, _ = connect(reply({"code": 2, "error": "type: this market has no spot orders"}, 400))
+    with pytest.raises(errors.InputError) as caught:
+        clore.wallets()
+    assert str(caught.value) == "wallets: type: this market has no spot orders (code 2)."
+    assert caught.value.field == "type"
+
+
 def test_the_key_is_in_no_error(connect):
     for body in ({"error": f"bad {KEY}", "message": KEY, "code": 6}, f"<p>{KEY}</p>".encode()):
         clore, _ = connect(reply(body, 400))

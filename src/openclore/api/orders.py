@@ -116,13 +116,13 @@ class Order(Part):
         host = (self.pub_cluster or [""])[0]
         for pair in self.tcp_ports or ():
             inner, _, outer = pair.partition(":")
-            if host and inner.isdigit() and outer.isdigit():
+            if host and inner.isdecimal() and outer.isdecimal():
                 found[int(inner)] = (host, int(outer))
-        if self.http_pub and (self.http_port or "").isdigit():
+        if self.http_pub and (self.http_port or "").isdecimal():
             name, _, port = (
                 self.http_pub.rpartition(":") if ":" in self.http_pub else (self.http_pub, "", "443")
             )
-            if port.isdigit():
+            if port.isdecimal():
                 found[int(self.http_port or 0)] = (name, int(port))
         return found
 

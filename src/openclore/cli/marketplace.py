@@ -214,4 +214,4 @@ def _gb(value: float | None) -> str:
 def _nothing(listed: Sequence[Offer]) -> str:
     if not listed:
         return "The market lists no servers."
-    return f"None of {len(listed)} listed servers fits. Loosen a filter, or add --all for rented ones."
+    return f"None of the servers listed ({len(listed)}) fits. Loosen a filter, or add --all for rented ones."

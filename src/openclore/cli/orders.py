@@ -94,7 +94,7 @@ def rent(
         if interactive() and not yes and not _confirmed(offer, coin, per_day, spot=bid is not None):
             say("Nothing was ordered.")
             raise typer.Exit(1)
-        with _status(f"Ordering server {server_id} ..."):
+        with _status(f"Ordering server {server_id} ..."), _no_quiet_interrupt(server_id):
             order = clore.create_order(
                 renting_server=server_id,
                 currency=coin,
@@ -187,6 +187,16 @@ def _confirmed(offer: Offer, coin: str, per_day: float, *, spot: bool) -> bool:
     return bool(typer.confirm("Order it?", err=True))
 
 
+@contextmanager
+def _no_quiet_interrupt(server_id: int) -> Iterator[None]:
+    """Whoever interrupts an order under way must hear that it may have been made."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"Server {server_id} may have been ordered and would cost money; look with: openclore orders")
+        raise typer.Exit(INTERRUPTED) from None
+
+
 def _wait(clore: "Clore", order: Order, timeout: float) -> Order:
     try:
         with _status(f"Order {order.id} ...") as tell:
@@ -239,7 +249,7 @@ def _show_connection(order: Order, *, waited: bool) -> None:
     facts.append(("End it", f"openclore cancel {order.id}"))
     show_facts(facts)
     if simulated(order):
-        say("This server is simulated: no container runs, and its ports do not answer.")
+        say("This server is simulated: no container runs behind its ports.")
     elif not waited:
         say("It is not ready yet; openclore orders shows when it is deployed.")
 

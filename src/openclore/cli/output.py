@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
@@ -41,8 +41,7 @@ def amount(value: float | None, decimals: int = 8) -> str:
     """A number without exponent and noise: 0.0000312, 410.5, 0.0014; "-" for none."""
     if value is None or not math.isfinite(value):
         return "-"
-    rounded = Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_EVEN)
-    text = f"{rounded:f}"
+    text = f"{Decimal(repr(value)):.{decimals}f}"
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text in ("-0", "") else text
 

@@ -43,11 +43,16 @@ def set_profile(
 
 
 def _read_key(name: str) -> str:
+    from openclore.client.errors import SetupError
+
     if interactive():
         return str(
             typer.prompt(f"API key for {name}", hide_input=True, default="", show_default=False, err=True)
         )
-    return sys.stdin.readline()
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise SetupError("No API key came on stdin; --no-key makes a profile without one.")
+    return line
 
 
 @profile.command("list")

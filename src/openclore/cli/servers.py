@@ -120,7 +120,7 @@ def set_server(
 ) -> None:
     """Change some settings of a server and keep the others. Running orders keep their price.
 
-    A price set here ends automatic pricing in its currency.
+    A price set here ends automatic pricing in its currency, and is the lowest bid where there was none.
     """
     from openclore.client import settings_of
 
@@ -142,6 +142,9 @@ def set_server(
             setattr(settings, f"{_FIELDS[coin]}_spot", value)
         for coin in {*prices, *floors}:
             _price_by_hand(settings, coin)
+        for coin, value in prices.items():
+            if getattr(settings, f"{_FIELDS[coin]}_spot") is None:  # a pair belongs together
+                setattr(settings, f"{_FIELDS[coin]}_spot", value)
         for coin in map(options.currency, accept or ()):
             setattr(settings, f"{_FIELDS[coin]}_enabled", True)
         for coin in map(options.currency, refuse or ()):

@@ -101,7 +101,7 @@ def ending(row: Order) -> str:
 
 
 def simulated(row: Order) -> bool:
-    """No container engine runs this order, so nothing will ever answer."""
+    """No container engine runs this order, so nobody may ever answer."""
     return row.specs is not None and row.specs.runtime == "simulated"
 
 

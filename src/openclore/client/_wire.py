@@ -323,11 +323,14 @@ def _failure(
     if code == Code.RATE_EXCEEDED and (seconds := _retry_after(answer)) is not None:
         extra["retry_after"] = seconds
     kind, sentence = _named(code, error)
+    if error and " " in error and kind is not e.ServiceError:  # not a name but a complaint for people
+        sentence, reason = _glimpse(error), []
+    else:
+        reason = [error] if error else []
     said = "; ".join(_figures(extra))
-    reason = ", ".join([error or "", f"code {code}" if code is not None else f"HTTP {answer.status}"])
-    message = f"{endpoint.name}: {sentence}{f': {said}' if said else ''} ({reason.strip(', ')})."
-    return kind(
-        message,
+    reason.append(f"code {code}" if code is not None else f"HTTP {answer.status}")
+    failure = kind(
+        f"{endpoint.name}: {sentence}{f': {said}' if said else ''} ({', '.join(reason)}).",
         endpoint=endpoint.name,
         status=answer.status,
         code=code,
@@ -335,6 +338,10 @@ def _failure(
         extra=extra,
         ambiguous=kind is e.ServiceError,
     )
+    member = re.match(r"([A-Za-z_][A-Za-z0-9_-]*): ", error or "")
+    if isinstance(failure, e.InputError) and member:
+        failure.field = member.group(1)
+    return failure
 
 
 def _named(code: int | None, error: str | None) -> tuple[type[e.CloreError], str]:
