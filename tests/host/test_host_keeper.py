@@ -185,6 +185,28 @@ def test_an_order_cancelled_while_it_deploys_is_given_up_and_removed():
     asyncio.run(scenario())
 
 
+def test_a_removal_that_has_begun_ends_before_the_agent_does():
+    async def scenario():
+        runtime = ScriptedRuntime()
+        order = an_order()
+        begun = asyncio.Event()
+        remove = runtime.remove
+
+        async def slow_remove(order_id):
+            begun.set()
+            await asyncio.sleep(0.1)
+            await remove(order_id)
+
+        runtime.remove = slow_remove
+        runtime.there[order.order_id] = Found(Container(order_id=order.order_id, state="running"))
+        async with keeping(runtime) as keeper:
+            keeper.assign([])
+            await begun.wait()
+        assert runtime.removed == [order.order_id]
+
+    asyncio.run(scenario())
+
+
 def test_before_the_market_speaks_nothing_is_removed():
     async def scenario():
         runtime = ScriptedRuntime()

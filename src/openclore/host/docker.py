@@ -28,7 +28,8 @@ CALL_SECONDS_MAX = 60.0
 PULL_SECONDS_MAX = 1_800.0
 PULL_RETRY_SECONDS = (2.0, 5.0)
 START_TRIES_MAX = 3
-STOP_GRACE_SECONDS = 5
+STOP_GRACE_SECONDS = 2
+"""Short: what the container's processes could still save goes away with its files."""
 ENGINE_STOP_SECONDS_MAX = 60.0
 UNREACHABLE = {502, 503, 504, 900}
 """Statuses that speak of the engine, not of the request; 900 is the library's "no connection"."""

@@ -15,6 +15,7 @@ from .runtime import DeploymentFailed, Found, Runtime, RuntimeTrouble
 
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 3.0
+LAST_REMOVALS_SECONDS_MAX = 3.0
 
 Remember = Callable[[list[Assignment]], None]
 
@@ -97,7 +98,7 @@ class Keeper:
         return True
 
     async def run(self) -> None:
-        """Until cancelled. Containers stay as they are then."""
+        """Until cancelled. Containers stay as they are then, but removals that have begun may end."""
         try:
             while True:
                 self._wake.clear()
@@ -196,7 +197,11 @@ class Keeper:
             await asyncio.wait_for(self._wake.wait(), self._look_seconds)
 
     async def _stop_working(self) -> None:
-        tasks = [*self._deploying.values(), *self._removing.values()]
-        for task in tasks:
+        deployments, removals = list(self._deploying.values()), list(self._removing.values())
+        for task in deployments:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if removals:
+            await asyncio.wait(removals, timeout=LAST_REMOVALS_SECONDS_MAX)
+        for task in removals:
+            task.cancel()
+        await asyncio.gather(*deployments, *removals, return_exceptions=True)
