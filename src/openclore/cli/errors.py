@@ -52,8 +52,8 @@ def exit_codes_help() -> str:
         meanings[code] = meanings.get(code) or meaning
     meanings[2] = "usage: an option or the request is wrong"
     meanings[INTERRUPTED] = "interrupted"
-    listed = "; ".join(f"{code} {meaning}" for code, meaning in sorted(meanings.items()))
-    return f"Exit codes: 0 done; {listed}."
+    listed = "\n".join(f"- {code} {meaning}" for code, meaning in sorted({0: "done", **meanings}.items()))
+    return f"Exit codes:\n\n{listed}"
 
 
 def guarded(command: Callable[P, T]) -> Callable[P, T]:

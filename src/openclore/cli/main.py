@@ -3,14 +3,13 @@
 Command modules import what they need inside their functions, so that `--help` is quick.
 """
 
-import importlib
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from openclore import __version__
 
-from . import marketplace, orders, profile, servers, spot, wallets, watch
+from . import admin, demo, host, marketplace, orders, profile, serve, servers, spot, wallets, watch
 from .errors import exit_codes_help
 
 app = typer.Typer(
@@ -19,6 +18,7 @@ app = typer.Typer(
     epilog=exit_codes_help(),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -54,27 +54,11 @@ app.add_typer(spot.spot, name="spot", rich_help_panel=RENTERS)
 app.command("servers", rich_help_panel=HOSTS)(servers.servers)
 app.command("server-config", rich_help_panel=HOSTS)(servers.server_config)
 app.command("set-server", rich_help_panel=HOSTS)(servers.set_server)
+app.command("host", rich_help_panel=HOSTS)(host.host)
+app.command("serve", rich_help_panel=OPERATORS)(serve.serve)
+app.command("demo", rich_help_panel=OPERATORS)(demo.demo)
+app.add_typer(admin.app, name="admin", rich_help_panel=OPERATORS)
 app.add_typer(profile.profile, name="profile", rich_help_panel=SETUP)
-
-
-def _optional(module: str, name: str) -> Any | None:
-    """A command of another wing, where that wing is there."""
-    try:
-        return getattr(importlib.import_module(f"openclore.cli.{module}"), name)
-    except ModuleNotFoundError as missing:
-        if missing.name != f"openclore.cli.{module}":
-            raise
-        return None
-
-
-if (host := _optional("host", "host")) is not None:
-    app.command("host", rich_help_panel=HOSTS)(host)
-if (serve := _optional("serve", "serve")) is not None:
-    app.command("serve", rich_help_panel=OPERATORS)(serve)
-if (admin := _optional("admin", "app")) is not None:
-    app.add_typer(admin, name="admin", rich_help_panel=OPERATORS)
-if (demo := _optional("demo", "demo")) is not None:
-    app.command("demo", rich_help_panel=OPERATORS)(demo)
 
 
 def run() -> None:

@@ -58,9 +58,9 @@ def marketplace(
     base_url: options.BaseUrl = None,
     json: options.Json = False,
 ) -> None:
-    """Show what can be rented. An API key is not needed.
+    """Show what can be rented.
 
-    Markets price whole machines per day; the price per hour is that divided by 24.
+    An API key is not needed. Markets price whole machines per day; the price per hour is that divided by 24.
     """
     coin = options.currency(currency) if currency else None
     with options.client(profile, base_url) as clore:

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 Profile = Annotated[
     str | None,
-    typer.Option("--profile", "-p", metavar="NAME", help="Address and key by name. [env: OPENCLORE_PROFILE]"),
+    typer.Option("--profile", "-p", metavar="NAME", help="Address and key by name. (env: OPENCLORE_PROFILE)"),
 ]
 BaseUrl = Annotated[
     str | None,
-    typer.Option("--base-url", metavar="URL", help="Address of the market. [env: CLORE_BASE_URL]"),
+    typer.Option("--base-url", metavar="URL", help="Address of the market. (env: CLORE_BASE_URL)"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

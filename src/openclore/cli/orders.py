@@ -36,18 +36,24 @@ def rent(
     ] = None,
     env: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[=VALUE]", help="Container variable; without =VALUE taken from here."),
+        typer.Option(
+            metavar="NAME[=VALUE]",
+            help="Container variable; without =VALUE it is taken from this environment.",
+        ),
     ] = None,
     command: Annotated[str | None, typer.Option(metavar="TEXT", help="Start-up script.")] = None,
     command_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Start-up script.")
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Start-up script in a file."),
     ] = None,
     ssh_key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Public SSH key.")
     ] = None,
-    ask_ssh_password: Annotated[bool, typer.Option("--ask-ssh-password", help="Ask for one.")] = False,
+    ask_ssh_password: Annotated[
+        bool, typer.Option("--ask-ssh-password", help="Ask for an SSH password.")
+    ] = False,
     ssh_password_stdin: Annotated[
-        bool, typer.Option("--ssh-password-stdin", help="Read one from the first line of stdin.")
+        bool, typer.Option("--ssh-password-stdin", help="Read the SSH password from stdin, its first line.")
     ] = False,
     autossh: Annotated[bool, typer.Option("--autossh", help="Bring SSH into an image without it.")] = False,
     bid: Annotated[
@@ -55,7 +61,7 @@ def rent(
     ] = None,
     required_price: Annotated[
         float | None,
-        typer.Option(metavar="AMOUNT", help="Refuse unless the price per day is this. [default: as listed]"),
+        typer.Option(metavar="AMOUNT", help="Refuse unless the price per day is this. (default: as listed)"),
     ] = None,
     max_price_per_hour: Annotated[
         float | None, typer.Option(metavar="AMOUNT", help="Refuse a higher price, in --currency.")
@@ -281,7 +287,10 @@ def orders(
     base_url: options.BaseUrl = None,
     json: options.Json = False,
 ) -> None:
-    """Show your orders: state, price per day, what they cost so far, where to connect."""
+    """Show your orders.
+
+    State, price per day, what they cost so far (without fees), and where to connect.
+    """
     with options.client(profile, base_url) as clore:
         found = clore.my_orders(return_completed=all)
     if json:
@@ -327,7 +336,7 @@ def state(order: Order) -> str:
 
 @guarded
 def cancel(
-    order_ids: Annotated[list[int], typer.Argument(min=1, metavar="ORDER_ID...", help="Orders to end.")],
+    order_ids: Annotated[list[int], typer.Argument(min=1, metavar="ORDER_ID", help="Orders to end.")],
     issue: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Report a problem to the platform.")
     ] = None,
@@ -335,9 +344,10 @@ def cancel(
     base_url: options.BaseUrl = None,
     json: options.Json = False,
 ) -> None:
-    """End orders. Started minutes are not paid back, and what is in the containers is lost.
+    """End orders.
 
-    Goes on after a failure; the exit code is the first one's.
+    Started minutes are not paid back, and what is in the containers is lost. Goes on after a failure; the
+    exit code is the first one's.
     """
     from openclore.client.errors import CloreError, NetworkError, SignInError
 

@@ -23,7 +23,10 @@ def set_profile(
     ] = True,
     default: Annotated[bool, typer.Option("--default", help="Use it where none is named.")] = False,
 ) -> None:
-    """Write a profile. The key is asked for, or read from the first line of stdin, never from the command."""
+    """Write a profile.
+
+    The key is asked for, or read from the first line of stdin; it never stands in the command.
+    """
     from openclore.client import profiles
 
     path = profiles.config_path()

@@ -118,9 +118,10 @@ def set_server(
     base_url: options.BaseUrl = None,
     json: options.Json = False,
 ) -> None:
-    """Change some settings of a server and keep the others. Running orders keep their price.
+    """Change some settings of a server and keep the others.
 
-    A price set here ends automatic pricing in its currency, and is the lowest bid where there was none.
+    Running orders keep their price. A price set here ends automatic pricing in its currency, and is the
+    lowest bid where there was none.
     """
     from openclore.client import settings_of
 

@@ -28,7 +28,10 @@ def spot_market(
     base_url: options.BaseUrl = None,
     json: options.Json = False,
 ) -> None:
-    """Show the bids on a server and the lowest it takes. Bids are compared in dollars."""
+    """Show the bids on a server and the lowest it takes.
+
+    Bids in different currencies are compared in dollars.
+    """
     with options.client(profile, base_url) as clore:
         market = clore.spot_marketplace(server_id)
     if json:
@@ -66,7 +69,10 @@ def spot_price(
     base_url: options.BaseUrl = None,
     json: options.Json = False,
 ) -> None:
-    """Change a bid. Raising is free; lowering is limited in time and size."""
+    """Change a bid.
+
+    Raising is free; lowering is limited in time and size.
+    """
     with options.client(profile, base_url) as clore:
         clore.set_spot_price(order_id, amount)
     say(f"Order {order_id} now bids {price(amount, '')} a day.")

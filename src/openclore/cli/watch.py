@@ -26,21 +26,25 @@ class _Terminated(BaseException):
 def watch(
     wallet: Annotated[
         str,
-        typer.Option(metavar="NAME", help=f"{options.CURRENCY_HELP[0].upper()}{options.CURRENCY_HELP[1:]}."),
+        typer.Option(metavar="NAME", help=f"Wallet: {options.CURRENCY_HELP}."),
     ],
     below: Annotated[float, typer.Option(metavar="AMOUNT", help="Alert when the balance is below.")],
     every: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Time between readings.")] = 300,
     notify: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="Apprise address to tell. [env: OPENCLORE_NOTIFY, space-separated]"),
+        typer.Option(
+            metavar="URL", help="Apprise address to tell. (env: OPENCLORE_NOTIFY, separated by spaces)"
+        ),
     ] = None,
     back_above: Annotated[
         float | None,
-        typer.Option(metavar="AMOUNT", help="Balance is back from here on. [default: 5 % over --below]"),
+        typer.Option(metavar="AMOUNT", help="Balance is back from here on. (default: 5 % over --below)"),
     ] = None,
     state_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Memory. [default: $XDG_STATE_HOME/openclore/watch]"),
+        typer.Option(
+            metavar="DIR", help="Where to remember what was said. (default: $XDG_STATE_HOME/openclore/watch)"
+        ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Read once and end; for cron.")] = False,
     profile: options.Profile = None,

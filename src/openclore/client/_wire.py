@@ -323,10 +323,10 @@ def _failure(
     if code == Code.RATE_EXCEEDED and (seconds := _retry_after(answer)) is not None:
         extra["retry_after"] = seconds
     kind, sentence = _named(code, error)
-    if error and " " in error and kind is not e.ServiceError:  # not a name but a complaint for people
-        sentence, reason = _glimpse(error), []
-    else:
-        reason = [error] if error else []
+    reason = [error] if error else []
+    if error and " " in error:  # not a name but words for people
+        sentence = _glimpse(error) if issubclass(kind, e.InputError | e.RefusedError) else sentence
+        reason = []
     said = "; ".join(_figures(extra))
     reason.append(f"code {code}" if code is not None else f"HTTP {answer.status}")
     failure = kind(
