@@ -186,6 +186,14 @@ def test_looking_for_an_order_ends_after_thirty_seconds(connect, clock):
     assert 15 < len(script.requests) < 27
 
 
+def test_looking_ends_in_a_long_outage_too(connect, clock):
+    clore, script = connect(httpx2.ReadTimeout("slow"), takes=30.0)
+    with pytest.raises(errors.OutcomeUnknownError):
+        clore.create_order(**ORDER)
+    assert script.paths == ["create_order", "my_orders", "my_orders"]
+    assert clock.now - 1_000 < 100
+
+
 def test_a_clear_refusal_is_raised_at_once(connect):
     for refusal, kind in [
         (reply({"code": 6, "error": "server-already-rented"}), errors.UnavailableError),

@@ -248,7 +248,11 @@ class AsyncClore:
                 call, whose answer was lost, ended it.
         """
         request = _wire.checked(CancelOrder, {"id": id, "issue": issue})
-        await self._call(CANCEL_ORDER, request, done_already=Refusal.ORDER_NOT_ACTIVE)
+        try:
+            await self._call(CANCEL_ORDER, request)
+        except NotFoundError as error:
+            if not (error.repeated and error.error == Refusal.ORDER_NOT_ACTIVE):
+                raise
 
     async def spot_marketplace(self, server_id: int) -> SpotMarket:
         """The bids on a server and its floor.
@@ -301,32 +305,24 @@ class AsyncClore:
 
     # How a call goes --------------------------------------------------------------------------------
 
-    async def _call(self, endpoint: Endpoint[Any, R], request: Request, *, done_already: str = "") -> R:
-        """Make a call and read its reply; `done_already` names a refusal that a repeat takes for success."""
-        attempt = 1
-        unclear = False
-        while True:
-            try:
-                answer = await self._attempt(endpoint, request)
-                return _wire.decoded(endpoint, answer, secret=self._key)
-            except CloreError as error:
-                if unclear and done_already and error.error == done_already:
-                    return endpoint.reply(code=0)
-                unclear = unclear or error.ambiguous
-                await self._pause_before_retry(endpoint, error, attempt)
-            attempt += 1
+    async def _call(self, endpoint: Endpoint[Any, R], request: Request) -> R:
+        """Make a call and read its reply."""
+        return _wire.decoded(endpoint, await self._answer(endpoint, request), secret=self._key)
 
     async def _answer(
         self, endpoint: Endpoint[Any, Any], request: Request, sent: _wire.Moment | None = None
     ) -> _wire.Answer:
-        """Make a call and give its successful answer as it came; `sent` learns when it was sent last."""
+        """The successful answer to a call, tried as often as is safe; `sent` learns when it was sent last."""
         attempt = 1
+        unclear = False
         while True:
             try:
                 answer = await self._attempt(endpoint, request, sent)
-                _wire.parsed(endpoint, answer, secret=self._key)
+                _wire.check(endpoint, answer, secret=self._key)
                 return answer
             except CloreError as error:
+                error.repeated = unclear
+                unclear = unclear or error.ambiguous
                 await self._pause_before_retry(endpoint, error, attempt)
             attempt += 1
 
@@ -411,7 +407,7 @@ class AsyncClore:
         while True:
             request = MyOrders(return_completed=last)
             try:
-                answer = await self._answer(MY_ORDERS, request)
+                answer = await self._attempt(MY_ORDERS, request)
                 rows = _wire.decoded(MY_ORDERS, answer, secret=self._key).orders
             except SignInError:
                 return None

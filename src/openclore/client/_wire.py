@@ -142,6 +142,16 @@ _EXPLAINED = {
 # Answers --------------------------------------------------------------------------------------------
 
 
+def check(endpoint: Endpoint[Any, Any], answer: Answer, *, secret: str | None = None) -> None:
+    """Raise the error that an answer means, if it is no success; cheap if it is one."""
+    try:
+        reply = msgspec.json.decode(answer.body, type=Reply, strict=False)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        reply = None
+    if reply is None or reply.code != Code.OK:
+        parsed(endpoint, answer, secret=secret)
+
+
 def decoded(endpoint: Endpoint[Any, R], answer: Answer, *, secret: str | None = None) -> R:
     """The typed reply of a successful call.
 

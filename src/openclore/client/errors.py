@@ -36,6 +36,7 @@ class CloreError(Exception):
         error: the market's own name of the refusal, exact wire value ("server-offline").
         extra: every other member of the reply ({"min_price": 1.25}).
         ambiguous: the request may have been carried out although it failed.
+        repeated: an earlier attempt of the same call may have been carried out.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class CloreError(Exception):
         self.error = error
         self.extra = dict(extra or {})
         self.ambiguous = ambiguous
+        self.repeated = False
 
     def _number(self, member: str) -> float | None:
         value = self.extra.get(member)
