@@ -1,5 +1,6 @@
 """What tests share: markets on both databases, with a clock that tests turn by hand."""
 
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -9,6 +10,19 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from openclore.store.store import Store, database_url, open_store
+
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped:
+        _skipped.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where everything is installed (OPENCLORE_NO_SKIPS=1), a skipped test is a failure."""
+    if _skipped and os.environ.get("OPENCLORE_NO_SKIPS"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")

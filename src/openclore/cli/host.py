@@ -8,9 +8,11 @@ from urllib.parse import urlsplit
 
 import typer
 
-from openclore.host import agent, logs
+from openclore.host import agent
 from openclore.host.agent import RuntimeName, Settings
 from openclore.host.runtime import HostError
+
+from .logs import configure_logs
 
 PORT_RANGE = re.compile(r"(\d{1,5})-(\d{1,5})")
 ADDRESS = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
@@ -58,7 +60,7 @@ def host(
         port_high=port_high,
         runtime=runtime,
     )
-    logs.configure()
+    configure_logs()
     try:
         asyncio.run(agent.run(settings))
     except HostError as error:

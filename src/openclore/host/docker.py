@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil
 from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
 

@@ -1,28 +1,9 @@
-"""The agent's log: lines for a person at a terminal, JSON lines for a collector; always on stderr."""
-
-import sys
+"""How the agent speaks of what goes on, and of trouble that lasts."""
 
 import structlog
 from structlog.typing import FilteringBoundLogger
 
 DETAIL_LENGTH_MAX = 2_048
-
-
-def configure() -> None:
-    """Send the log to stderr. Tracebacks never show local variables: these hold renters' secrets."""
-    renderer: list[structlog.typing.Processor]
-    if sys.stderr.isatty():
-        renderer = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    else:
-        renderer = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *renderer,
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
 
 
 def get_logger() -> FilteringBoundLogger:

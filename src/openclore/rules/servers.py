@@ -144,9 +144,9 @@ def _missing(what: str) -> Refused:
 
 
 def reliability(connected_at: int | None, uptime_seconds: int, until: int) -> float:
-    """The share of the 14 days before `until` (or since the first connection) that the server was heard of.
+    """The share of the 14 days before `until` (or since its first connection) that a server was heard of.
 
-    `until` is the last heartbeat of a server that is online: evidence not written down yet counts neither way.
+    `until` is its last heartbeat written down: what is not written down yet counts neither way.
     """
     if connected_at is None:
         return 0.0

@@ -6,11 +6,12 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response, WebSocket, post, websocket
-from litestar.exceptions import NotAuthorizedException, WebSocketDisconnect
+from litestar.exceptions import WebSocketDisconnect
 
 from ..api.codes import Code
 from ..api.complaints import complaint
 from ..api.hostlink import (
+    CREDENTIAL_REFUSED_CLOSE,
     LINK_PATH,
     MESSAGE_BYTES_MAX,
     PROTOCOL,
@@ -59,9 +60,10 @@ def routes(service: Service) -> list[Any]:
     @websocket(LINK_PATH)
     async def link(socket: Socket) -> None:
         server = await service.read(hosts.server_of, service.market, presented(socket.headers) or "")
-        if server is None:
-            raise NotAuthorizedException("unknown credential")
         await socket.accept()
+        if server is None:
+            await socket.close(code=CREDENTIAL_REFUSED_CLOSE)
+            return
         try:
             await _serve(service, socket, server.id)
         except _BadMessage as error:

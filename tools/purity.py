@@ -1,0 +1,59 @@
+"""Check that the rules, and the planning half of the automation, touch no clock, no I/O and no randomness.
+
+They may import only what is listed here, and may not call the built-ins that reach outside.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent / "src" / "openclore"
+PURE = [*sorted((ROOT / "rules").glob("*.py")), ROOT / "autopilot" / "alerts.py", ROOT / "host" / "plan.py"]
+ALLOWED_IMPORTS = {
+    "collections",
+    "dataclasses",
+    "decimal",
+    "enum",
+    "functools",
+    "itertools",
+    "math",
+    "msgspec",
+    "re",
+    "typing",
+}
+OWN = ("openclore.api", "openclore.rules")
+FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
+
+
+def violations(file: Path) -> list[str]:
+    """What in a file reaches outside, as "file:line: what"."""
+    package = "openclore." + ".".join(file.relative_to(ROOT).parent.parts)
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = (
+                ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            )
+            names = [".".join(part for part in (base, node.module) if part)]
+            if not node.module:
+                names = [f"{base}.{alias.name}" for alias in node.names]
+        elif (
+            isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN_CALLS
+        ):
+            found.append(f"{file}:{node.lineno}: calls {node.func.id}")
+        found += [f"{file}:{node.lineno}: imports {name}" for name in names if not _allowed(name, package)]
+    return found
+
+
+def _allowed(name: str, package: str) -> bool:
+    own = (*OWN, package)
+    return name.split(".")[0] in ALLOWED_IMPORTS or any(name == o or name.startswith(f"{o}.") for o in own)
+
+
+if __name__ == "__main__":
+    problems = [problem for file in PURE for problem in violations(file)]
+    print("\n".join(problems) or f"{len(PURE)} pure files touch nothing outside")
+    sys.exit(bool(problems))
