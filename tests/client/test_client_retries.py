@@ -61,6 +61,15 @@ def test_a_refusal_is_not_asked_for_again(connect, refusal):
     assert len(script.requests) == 1
 
 
+def test_whoever_wants_hears_of_every_retry(connect):
+    heard: list[tuple[str, bool]] = []
+    clore, _ = connect(
+        TOO_FAST, OK, on_retry=lambda error, seconds: heard.append((error.endpoint, seconds >= 2))
+    )
+    clore.wallets()
+    assert heard == [("wallets", True)]
+
+
 def test_patience_ends(connect, clock):
     clore, script = connect(TOO_FAST)
     with pytest.raises(errors.RateError):

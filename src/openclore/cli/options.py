@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .output import say
+from .output import interactive, say
 
 if TYPE_CHECKING:
     from openclore.client import Clore
@@ -20,6 +20,9 @@ BaseUrl = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+ATTEMPTS = 3
+"""Fewer than a program's: somebody may be waiting, and a wrong address never answers."""
+
 CURRENCIES = {
     "bitcoin": "bitcoin",
     "btc": "bitcoin",
@@ -33,11 +36,15 @@ CURRENCY_HELP = "bitcoin, CLORE-Blockchain or USD-Blockchain (btc, clore, usd fo
 
 def client(profile: str | None, base_url: str | None) -> "Clore":
     """The client for these options; the key comes from CLORE_API_KEY or the profile, never from argv."""
-    from openclore.client import Clore
+    from openclore.client import Clore, CloreError
+
+    def tell(error: CloreError, seconds: float) -> None:
+        if interactive():
+            say(f"{error} Trying again in {seconds:.0f} s.")
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        clore = Clore(profile=profile, base_url=base_url)
+        clore = Clore(profile=profile, base_url=base_url, attempts=ATTEMPTS, on_retry=tell)
     for warning in said:
         say(f"Warning: {warning.message}")
     return clore

@@ -67,6 +67,7 @@ class AsyncClore:
             that.
         attempts: how often a call is tried.
         spacing: seconds between calls; by default what the address needs.
+        on_retry: hears the error and the seconds to wait before a call is tried again.
         transport: what carries the requests; for tests, `httpx2.MockTransport` or `httpx2.ASGITransport`.
 
     Raises:
@@ -82,6 +83,7 @@ class AsyncClore:
         timeout: float = 30.0,
         attempts: int = 4,
         spacing: Spacing | None = None,
+        on_retry: Callable[[CloreError, float], None] | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         _sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         _clock: Callable[[], float] = time.monotonic,
@@ -92,6 +94,7 @@ class AsyncClore:
         self.base_url = found.base_url
         self._key = found.key
         self._attempts = attempts
+        self._on_retry = on_retry
         self._total_seconds = 4 * timeout
         self._sleep = _sleep
         self._clock = _clock
@@ -339,6 +342,8 @@ class AsyncClore:
         )
         if delay is None:
             raise error
+        if self._on_retry is not None:
+            self._on_retry(error, delay)
         await self._sleep(delay)
 
     async def _attempt(

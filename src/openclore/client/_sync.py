@@ -66,6 +66,7 @@ class Clore:
             that.
         attempts: how often a call is tried.
         spacing: seconds between calls; by default what the address needs.
+        on_retry: hears the error and the seconds to wait before a call is tried again.
         transport: what carries the requests; for tests, `httpx2.MockTransport` or `httpx2.ASGITransport`.
 
     Raises:
@@ -81,6 +82,7 @@ class Clore:
         timeout: float = 30.0,
         attempts: int = 4,
         spacing: Spacing | None = None,
+        on_retry: Callable[[CloreError, float], None] | None = None,
         transport: httpx2.BaseTransport | None = None,
         _sleep: Callable[[float], None] = time.sleep,
         _clock: Callable[[], float] = time.monotonic,
@@ -91,6 +93,7 @@ class Clore:
         self.base_url = found.base_url
         self._key = found.key
         self._attempts = attempts
+        self._on_retry = on_retry
         self._total_seconds = 4 * timeout
         self._sleep = _sleep
         self._clock = _clock
@@ -336,6 +339,8 @@ class Clore:
         )
         if delay is None:
             raise error
+        if self._on_retry is not None:
+            self._on_retry(error, delay)
         self._sleep(delay)
 
     def _attempt(
