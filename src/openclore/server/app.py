@@ -25,11 +25,13 @@ def build(service: Service) -> Litestar:
 
     @get("/readyz")
     async def readyz() -> Response[dict[str, str]]:
-        """The database answers too."""
+        """The database answers too, and what happens by itself happens."""
         try:
             await service.read(_ping, service)
         except SQLAlchemyError:
             return Response({"status": "the database does not answer"}, status_code=503)
+        if service.loop_fails:
+            return Response({"status": "the market's loop fails"}, status_code=503)
         return Response({"status": "ready"})
 
     return Litestar(

@@ -4,7 +4,6 @@ import asyncio
 import time
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from ..usecases import hosts, settlement
 from .service import Service
@@ -23,7 +22,6 @@ class Loop:
         self._service = service
         self._evidence_at = 0.0
         self._relisted_at = time.monotonic()
-        self.failing = False
 
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -37,16 +35,17 @@ class Loop:
         await self.turn_safely()
 
     async def turn_safely(self) -> None:
+        """One turn; whatever goes wrong in it must not end the loop."""
         try:
             await asyncio.to_thread(self.turn)
-        except SQLAlchemyError as error:
-            if not self.failing:
-                log.error("the market's loop fails, trying again", error=type(error).__name__)
-            self.failing = True
+        except Exception as error:
+            if not self._service.loop_fails:
+                log.error("the market's loop fails, trying again every second", exc_info=error)
+            self._service.loop_fails = True
         else:
-            if self.failing:
+            if self._service.loop_fails:
                 log.info("the market's loop works again")
-            self.failing = False
+            self._service.loop_fails = False
 
     def turn(self) -> None:
         """Keep evidence first: what follows judges hosts by it."""

@@ -35,6 +35,7 @@ class Service:
         self.limits = Limits()
         self.snapshot = Snapshot()
         self.links = Links()
+        self.loop_fails = False
         self._cursor = 0
         self._following = threading.Lock()
 

@@ -45,14 +45,23 @@ def end(tx: Connection, order: Order, at: int, reason: EndReason, detail: str = 
     return order
 
 
-def settle_due(market: Market, now: int) -> int:
-    """Settle every wallet whose time has come; how many there were."""
+def settle_due(market: Market, now: int) -> None:
+    """Settle every wallet whose time has come. One that fails keeps no other waiting.
+
+    Raises:
+        ExceptionGroup: what failed, once all others are settled.
+    """
     with market.store.reading() as tx:
         due = ledger.wallets_due(tx, now)
+    failed = []
     for wallet in due:
-        with market.store.writing() as tx:
-            settle(tx, market.policy, wallet.account_id or 0, wallet.currency, now)
-    return len(due)
+        try:
+            with market.store.writing() as tx:
+                settle(tx, market.policy, wallet.account_id or 0, wallet.currency, now)
+        except Exception as error:
+            failed.append(error)
+    if failed:
+        raise ExceptionGroup("wallets that can't be settled", failed)
 
 
 def _post(tx: Connection, order: Order, now: int) -> Order:

@@ -1,0 +1,56 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from openclore.server.loops import Loop
+from openclore.usecases import accounts, settlement
+
+from .conftest import Door
+
+
+def test_a_turn_settles_what_is_due_and_shows_it(door: Door) -> None:
+    door.world.credit("0.15")
+    order = door.world.rent()
+    door.service.catch_up()
+    assert door.call("marketplace", key=None)[1]["servers"][0]["rented"] is True
+    door.world.jump(7_200)
+    Loop(door.service).turn()
+    assert door.world.orders()[order.id].end_reason == "exhausted"
+    assert door.call("marketplace", key=None)[1]["servers"][0]["rented"] is False
+
+
+def test_a_failing_loop_goes_on_and_readiness_says_so(door: Door) -> None:
+    loop = Loop(door.service)
+    with door.world.store.writing() as tx:
+        tx.exec_driver_sql("ALTER TABLE orders RENAME TO hidden")
+    asyncio.run(loop.turn_safely())
+    reply = door.http.get("/readyz")
+    assert (reply.status_code, reply.json()) == (503, {"status": "the market's loop fails"})
+    with door.world.store.writing() as tx:
+        tx.exec_driver_sql("ALTER TABLE hidden RENAME TO orders")
+    asyncio.run(loop.turn_safely())
+    assert door.http.get("/readyz").status_code == 200
+
+
+def test_a_wallet_that_can_not_be_settled_keeps_no_other_waiting(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = door.world
+    other = accounts.create_account(world.market, "other@example.org", world.now).id
+    world.credit("0.15")
+    world.credit("0.15", "other@example.org", "other")
+    mine, theirs = world.rent(), world.rent(world.add_server("rack-2"), other)
+    settle = settlement.settle
+
+    def failing_for_one(tx: Any, policy: Any, account_id: int, *more: Any) -> None:
+        if account_id == world.renter:
+            raise RuntimeError("this wallet can't be settled")
+        settle(tx, policy, account_id, *more)
+
+    monkeypatch.setattr(settlement, "settle", failing_for_one)
+    world.jump(7_200)
+    asyncio.run(Loop(door.service).turn_safely())
+    assert door.service.loop_fails
+    assert world.orders(other)[theirs.id].end_reason == "exhausted"
+    assert world.orders()[mine.id].state == "placed"
