@@ -6,11 +6,10 @@ It never repeats a value: one may be secret.
 import re
 from typing import NamedTuple
 
-ALLOWED_CHARACTERS = "letters, digits, white space and - _ : = . @ + /"
 _EXPLAINED = {
-    "image": "must be 1 to 128 letters, digits and : @ / . _ -, with at most one colon and two slashes",
-    "ports": 'must map container ports "1" to "65535" to "tcp" or "http"',
-    "env": f"names and values must be text of {ALLOWED_CHARACTERS}",
+    "image": "must be at most 128 letters, digits and : @ / . _ -, with at most one colon and two slashes",
+    "env": "may hold only letters, digits, white space (not in names) and - _ : = . @ + /",
+    "ports": 'container ports are numbers from 1 to 65535, each "tcp" or "http"',
     "type": "must be on-demand or spot",
     "id": "must be a positive whole number",
 }

@@ -8,11 +8,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from openclore.host import agent
-from openclore.host.agent import RuntimeName, Settings
-from openclore.host.runtime import HostError
-
-from .logs import configure_logs
+from openclore.host.runtime import HostError, RuntimeName
 
 PORT_RANGE = re.compile(r"(\d{1,5})-(\d{1,5})")
 ADDRESS = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
@@ -50,8 +46,12 @@ def host(
     ] = "docker",
 ) -> None:
     """Rent out this machine: report what it is, and run the containers that the market wants."""
+    from openclore.host import agent
+
+    from .logs import configure_logs
+
     port_low, port_high = _ports(port_range)
-    settings = Settings(
+    settings = agent.Settings(
         market=_market(market),
         state_dir=state_dir,
         init_token=init_token,

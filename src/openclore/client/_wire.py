@@ -15,8 +15,9 @@ import msgspec
 
 from openclore.api.base import Reply, Request
 from openclore.api.codes import DOCKERHUB_REFUSAL_PREFIX, Code, Refusal
+from openclore.api.complaints import Complaint, complaint
 from openclore.api.endpoints import Endpoint
-from openclore.api.orders import CreateOrder, Order
+from openclore.api.orders import CreateOrder, EnvName, EnvValue, Order
 
 from . import errors as e
 from ._lenient import Mismatch, lenient
@@ -66,7 +67,7 @@ def checked(request_type: type[Q], members: Mapping[str, Any]) -> Q:
         plain = {name: _plain_member(name, value) for name, value in given.items()}
         return msgspec.convert(plain, request_type)
     except (msgspec.ValidationError, TypeError, ValueError) as problem:
-        raise _input_error(str(problem), given) from problem
+        raise _input_error(problem, given) from problem
 
 
 def rechecked(request: Q) -> Q:
@@ -107,36 +108,23 @@ def _in_query(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _input_error(problem: str, given: Mapping[str, Any]) -> e.InputError:
-    """Turn a validation message into a sentence about the member; values stay out, they may be secrets."""
-    what, _, where = problem.partition(" - at ")
-    path = re.search(r"\$\.([A-Za-z0-9_-]+)", where)
-    missing = re.search(r"missing required field `([^`]+)`", what)
-    own = re.match(r"(ports|env|[a-z_]+): (.*)", what)
-    field = missing.group(1) if missing else path.group(1) if path else own.group(1) if own else None
-    text = _EXPLAINED.get(field or "", "") if path and "regex" in what else ""
-    if own and own.group(1) == field:
-        text = own.group(2)
-    if field == "env" and "`key`" not in where and isinstance(given.get("env"), Mapping):
-        culprit = next((k for k, v in given["env"].items() if not re.match(_ENV_VALUE, str(v))), None)
-        text = f"the value of {culprit} {text}" if culprit else text
-    detail = "is required" if missing else text or _plainly(what)
-    error = e.InputError(f"{field}: {detail}" if field else detail)
-    error.field = field
+def _input_error(problem: Exception, given: Mapping[str, Any]) -> e.InputError:
+    member, text = complaint(problem)
+    env = given.get("env")
+    if member == "env" and isinstance(env, Mapping):
+        culprit = next((name for name, value in env.items() if not _good_variable(name, value)), None)
+        text = f"{culprit}: {text}" if culprit else text
+    error = e.InputError(str(Complaint(member, text)))
+    error.field = member
     return error
 
 
-def _plainly(what: str) -> str:
-    return re.sub(r"^Expected ", "must be ", what).replace("`", "").replace("object | null", "object")
-
-
-_ENV_VALUE = r"^[A-Za-z0-9\s\-_:=.@+/]{0,1536}\Z"
-_EXPLAINED = {
-    "image": "must be at most 128 letters, digits and : @ / . _ -, with at most one colon and two slashes",
-    "env": "may hold only letters, digits, white space (not in names) and - _ : = . @ + /",
-    "ports": "container ports are numbers from 1 to 65535",
-    "id": "must be a positive whole number",
-}
+def _good_variable(name: Any, value: Any) -> bool:
+    try:
+        msgspec.convert({name: value}, dict[EnvName, EnvValue])
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 # Answers --------------------------------------------------------------------------------------------

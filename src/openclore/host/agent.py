@@ -6,7 +6,7 @@ from collections.abc import Coroutine
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from aiodocker import Docker
 
@@ -19,11 +19,10 @@ from .keeper import Keeper
 from .link import Link, register
 from .logs import get_logger
 from .recipe import Machine, Owner
-from .runtime import HostError, Runtime, RuntimeMissing
+from .runtime import HostError, Runtime, RuntimeMissing, RuntimeName
 from .simulated import SimulatedRuntime
 from .state import Identity, State
 
-RuntimeName = Literal["docker", "simulated", "auto"]
 LAST_WORDS = {
     "docker": "the agent stops; its containers keep running, and the next start adopts them",
     "simulated": "the agent stops, and its simulated containers with it",

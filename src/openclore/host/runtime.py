@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from openclore.api.hostlink import Assignment, Container, ContainerState
+
+RuntimeName = Literal["docker", "simulated", "auto"]
+"""auto: docker where an engine answers, else simulated."""
 
 Progress = Callable[[ContainerState], None]
 
