@@ -1,0 +1,89 @@
+"""`python -m bench`: one table, each row ours against a peer or a floor in the same run."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from . import decoding, reply, startup
+from .measure import FULL, QUICK, NotMeasured, Row
+
+STORIES = {"reply": reply, "decoding": decoding, "startup": startup}
+OWN_ACCESS = ("CLORE_API_KEY", "CLORE_BASE_URL", "OPENCLORE_PROFILE")
+"""Whoever measures may have set these for clients; here they play no part."""
+
+
+def main() -> None:
+    asked = _arguments()
+    scale = QUICK if asked.quick else FULL
+    for name in OWN_ACCESS:
+        os.environ.pop(name, None)
+    results: list[Row | NotMeasured] = []
+    for name in asked.only or STORIES:
+        print(f"measuring {name} ...", file=sys.stderr)
+        results += STORIES[name].measure(scale)
+    if asked.json:
+        plain = [result.plain() for result in results]
+        print(json.dumps({"machine": _machine(), "quick": asked.quick, "rows": plain}, indent=2))
+    else:
+        _show(results, quick=asked.quick)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller: shows that it runs, no more")
+    parser.add_argument(
+        "--only", action="append", choices=STORIES, help="one of the stories; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", help="for programs, with every sample")
+    return parser.parse_args()
+
+
+def _machine() -> dict[str, str | int | float]:
+    return {
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def _show(results: list[Row | NotMeasured], *, quick: bool) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    table = Table(title="Ours against a peer or a floor, medians of turns in the same run", show_lines=True)
+    for column in ("what", "ours", "theirs", "ratio", "against"):
+        table.add_column(column, justify="right" if column in ("ours", "theirs") else "left")
+    for result in results:
+        table.add_row(*_cells(result))
+    console.print(table)
+    console.print("{cores} cores, Python {python}, {system}, load {load}".format(**_machine()))
+    if quick:
+        console.print("[bold]--quick: these figures only show that the benchmark runs[/]")
+    for result in results:
+        if isinstance(result, NotMeasured):
+            console.print(f"[bold red]NOT MEASURED: {result.what}: {result.reason}[/]")
+
+
+def _cells(result: Row | NotMeasured) -> list[str]:
+    if isinstance(result, NotMeasured):
+        return [result.what, "-", "-", f"[bold red]NOT MEASURED: {result.reason}[/]", result.against]
+    return [
+        f"{result.what}\n[dim]{result.note}[/]",
+        _figure(result.ours, result.unit),
+        _figure(result.theirs, result.unit),
+        f"[bold]{result.verdict}[/]\nof {len(result.ours)}",
+        result.against,
+    ]
+
+
+def _figure(samples: list[float], unit: str) -> str:
+    """The median, and from where to where the samples go."""
+    return f"{median(samples):.4g} {unit}\n[dim]{min(samples):.4g} – {max(samples):.4g}[/]"
+
+
+main()

@@ -1,0 +1,119 @@
+"""A marketplace read by our client against the official SDK's: bytes of an answer to a list of typed offers.
+
+Measured: milliseconds of one call of the public `marketplace()` of each client, on the same bytes. Each
+client's own HTTP library does its work, but its transport answers from memory, so there is no network, no
+server and no compression in the figure. The pace that both keep between calls is set to zero, and the SDK is
+asked for all rows, as ours always returns.
+
+Before measuring, ours is checked to have every row with the values that came; members it has no place for
+are named in the row.
+
+The bytes are a recording where there is one (the file in OPENCLORE_BENCH_MARKETPLACE, or a folder `shared`
+next to the repository), otherwise made up in its shape.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from typing import Any
+
+import httpx2
+import msgspec
+
+from openclore.api.offers import Offer
+from openclore.client import Clore, Spacing
+
+from .marketplace import reply_bytes
+from .measure import NotMeasured, Row, Scale, in_turns, milliseconds
+from .processes import ROOT
+
+WHAT = "marketplace() of the client"
+RECORDED = ROOT.parent / "shared" / "data" / "marketplace-recorded.json"
+MADE_UP_SERVERS = 3_500
+BASE_URL = "http://market.invalid/v1"
+
+
+def measure(scale: Scale) -> list[Row | NotMeasured]:
+    body, source = _marketplace()
+    ours = _ours(body)
+    unknown = _check(body, ours())
+    rows = len(ours())
+    try:
+        theirs = _sdk(body)
+    except ModuleNotFoundError:
+        return [NotMeasured(what=WHAT, against="the official SDK", reason="clore-ai is not installed")]
+    theirs_rows = len(theirs())
+    samples = in_turns(lambda: milliseconds(ours), lambda: milliseconds(theirs), scale.decoding_turns)
+    return [
+        Row(
+            what=WHAT,
+            against=f"the official SDK, clore-ai {version('clore-ai')}",
+            unit="ms",
+            ours=samples[0],
+            theirs=samples[1],
+            note=f"{source} marketplace, {len(body) / 1e6:.2f} MB;"
+            f" ours returns {rows:,}, the SDK {theirs_rows:,}{_told(unknown)}",
+        )
+    ]
+
+
+def _told(unknown: list[str]) -> str:
+    return f"; ours has no place for {', '.join(unknown)}" if unknown else ""
+
+
+def _marketplace() -> tuple[bytes, str]:
+    """An answer, and whether it is recorded or made up."""
+    chosen = os.environ.get("OPENCLORE_BENCH_MARKETPLACE")
+    file = ROOT / chosen if chosen else RECORDED
+    if chosen or file.exists():
+        return file.read_bytes(), "a recorded"
+    return reply_bytes(MADE_UP_SERVERS), "a made-up"
+
+
+def _ours(body: bytes) -> Callable[[], list[Offer]]:
+    transport = httpx2.MockTransport(
+        lambda _: httpx2.Response(200, headers={"Content-Type": "application/json"}, content=body)
+    )
+    return Clore(base_url=BASE_URL, spacing=Spacing(every=0.0), transport=transport).marketplace
+
+
+def _sdk(body: bytes) -> Callable[[], list[Any]]:
+    """
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    import httpx
+    from clore_ai.client import CloreAI, RateLimiter
+
+    sdk = CloreAI(base_url=BASE_URL)
+    sdk.rate_limiter = RateLimiter(requests_per_second=math.inf)
+    sdk.client.close()
+    sdk.client = httpx.Client(
+        transport=httpx.MockTransport(
+            lambda _: httpx.Response(200, headers={"Content-Type": "application/json"}, content=body)
+        )
+    )
+    return lambda: sdk.marketplace(available_only=False)
+
+
+def _check(body: bytes, offers: list[Offer]) -> list[str]:
+    """Every row is there and says what came; the members that ours has no place for."""
+    came = json.loads(body)["servers"]
+    kept = msgspec.to_builtins(offers)
+    assert [row["id"] for row in kept] == [row["id"] for row in came], "rows are lost"
+    unknown = {name for row, original in zip(kept, came, strict=True) for name in _left_out(row, original)}
+    return sorted(unknown)
+
+
+def _left_out(kept: Any, came: Any) -> Iterator[str]:
+    """Names of members that did not get through; what did must be unchanged."""
+    if not isinstance(came, dict):
+        assert kept == came, f"{came!r} became {kept!r}"
+        return
+    for name, value in came.items():
+        if name in kept:
+            yield from _left_out(kept[name], value)
+        elif value is not None:
+            yield name
