@@ -128,7 +128,7 @@ ORDER = {"renting_server": 70123, "currency": "bitcoin", "image": "a/b:1"}
         ({"renting_server": "x"}, "renting_server", "int"),
         ({"ports": {70000: "tcp"}}, "ports", "1 to 65535"),
         ({"ports": {"ssh": "tcp"}}, "ports", "1 to 65535"),
-        ({"ports": {22: "udp"}}, "ports", "udp"),
+        ({"ports": {22: "udp"}}, "ports", 'each "tcp" or "http"'),
         ({"ports": dict.fromkeys(range(1, 7), "tcp")}, "ports", "at most 5"),
         ({"ports": {1: "http", 2: "http"}}, "ports", "one port can be http"),
         ({"env": {"A": "fine", "TOKEN": "a&b"}}, "env", "TOKEN: may hold only"),
