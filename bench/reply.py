@@ -7,7 +7,7 @@ Ours is `openclore serve` on a market with so many listed servers. The peer is a
 same embedded Granian that holds the same typed rows in memory and lets Litestar encode and compress them.
 Before measuring, both are checked to answer the same JSON.
 
-Nothing changes on the market meanwhile. After a change, ours compresses all rows once, for the first who asks;
+Nothing changes on the market meanwhile. After a change, ours compresses all rows once, for the first to ask;
 that price is not in the figure.
 """
 
