@@ -10,8 +10,8 @@ from sqlalchemy import Connection, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
 from openclore.store import events, store
-from openclore.store.store import Store, StoreError, open_store
-from openclore.store.tables import metadata, rates
+from openclore.store.store import Store, StoreError, migrate, open_store
+from openclore.store.tables import REVISION, metadata, rates
 
 
 def test_migrations_lead_to_the_tables_in_the_code(store: Store) -> None:
@@ -21,12 +21,26 @@ def test_migrations_lead_to_the_tables_in_the_code(store: Store) -> None:
 
 
 def test_migrations_go_down_and_up_again(store: Store) -> None:
-    from openclore.store.store import migrate
-
     migrate(store, "base")
     assert inspect(store.engine).get_table_names() == ["alembic_version"]
     migrate(store)
     assert "transfers" in inspect(store.engine).get_table_names()
+
+
+def test_a_market_made_by_a_newer_release_is_left_alone(tmp_path: Path) -> None:
+    url = store.database_url(tmp_path)
+    opened = open_store(url)
+    with opened.writing() as tx:
+        tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    opened.close()
+    with pytest.raises(StoreError, match="newer"):
+        open_store(url)
+
+
+def test_the_newest_migration_is_the_one_the_tables_name() -> None:
+    folder = Path(store.__file__).parent / "migrations" / "versions"
+    newest = sorted(file.name for file in folder.glob("[0-9]*.py"))[-1]
+    assert newest.startswith(f"{REVISION}_")
 
 
 def test_a_failed_unit_of_work_leaves_nothing(store: Store) -> None:

@@ -59,6 +59,7 @@ class Offer(Part):
     gigaspot: Any = None
     oc: bool | None = None
     partial_gpu_rental: Any = None
+    verification: Any = None
 
     def price_per_day(self, currency: str) -> float | None:
         """The on-demand price in a currency the host accepts; None where it is not accepted or not priced."""

@@ -8,7 +8,7 @@ import hashlib
 import struct
 import threading
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import msgspec
@@ -27,6 +27,12 @@ class View:
     """The rows at one moment: JSON from the opening brace to the comma before `my_servers`."""
 
     rows: bytes
+    _once: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
+
+    def prepare(self, encoding: str) -> None:
+        """Compress and digest; simultaneous callers wait for the first one's work."""
+        with self._once:
+            _ = self.digest, self.body(encoding, b" ")
 
     @cached_property
     def digest(self) -> str:

@@ -63,10 +63,9 @@ async def marketplace(call: Call, _: Empty) -> AnyResponse:
     snapshot = call.service.snapshot
     view, tail = snapshot.view(), snapshot.tail(call.account_id)
     encoding = preferred_encoding(call.http.headers.get("accept-encoding", ""))
-    if view.ready(encoding):
-        body, etag = view.body(encoding, tail), view.etag(tail)
-    else:
-        body, etag = await asyncio.to_thread(lambda: (view.body(encoding, tail), view.etag(tail)))
+    if not view.ready(encoding):
+        await asyncio.to_thread(view.prepare, encoding)
+    body, etag = view.body(encoding, tail), view.etag(tail)
     headers = {"ETag": etag, "Vary": "Accept-Encoding, auth, Authorization", "Cache-Control": "no-cache"}
     if etag in call.http.headers.get("if-none-match", ""):
         return Response(b"", status_code=304, headers=headers)

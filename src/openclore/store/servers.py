@@ -1,10 +1,10 @@
 """Servers as rows, and how long each was heard of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -84,30 +84,36 @@ def lost(tx: Connection, since: int) -> list[Server]:
     return [_server(row) for row in rows]
 
 
-def heard(tx: Connection, seen: dict[int, int]) -> None:
-    """Move the evidence of many servers forward: server id to the time of its last heartbeat."""
-    for server_id, at in seen.items():
-        tx.execute(
-            update(servers)
-            .where(servers.c.id == server_id, or_(servers.c.seen_until < at))
-            .values(seen_until=at)
-        )
+def heard(tx: Connection, seen: dict[int, tuple[int, int]]) -> None:
+    """Move the evidence of many servers forward: server id to the (since, until) it was heard of.
+
+    The time is credited to the days it lies in.
+    """
+    tx.execute(
+        update(servers)
+        .where(servers.c.id == bindparam("server"), servers.c.seen_until < bindparam("until"))
+        .values(seen_until=bindparam("until")),
+        [{"server": server_id, "until": until} for server_id, (_, until) in seen.items()],
+    )
+    stretches = [
+        {"server_id": server_id, "day": day, "seconds": seconds}
+        for server_id, (since, until) in seen.items()
+        for day, seconds in _by_day(since, until)
+    ]
+    if stretches:
+        insert = sqlite_insert if tx.dialect.name == "sqlite" else postgresql_insert
+        row = insert(uptimes)
+        more = {"seconds": uptimes.c.seconds + row.excluded.seconds}
+        tx.execute(row.on_conflict_do_update(index_elements=["server_id", "day"], set_=more), stretches)
 
 
-def add_uptime(tx: Connection, server_id: int, since: int, until: int) -> None:
-    """Credit a stretch of time, begun at `since`, to the days it lies in."""
-    insert = sqlite_insert if tx.dialect.name == "sqlite" else postgresql_insert
+def _by_day(since: int, until: int) -> Iterator[tuple[int, int]]:
+    """Each day that a stretch of time touches, with the seconds of it."""
     while since < until:
         day = since // DAY_SECONDS
-        part_end = min(until, (day + 1) * DAY_SECONDS)
-        row = insert(uptimes).values(server_id=server_id, day=day, seconds=part_end - since)
-        tx.execute(
-            row.on_conflict_do_update(
-                index_elements=["server_id", "day"],
-                set_={"seconds": uptimes.c.seconds + row.excluded.seconds},
-            )
-        )
-        since = part_end
+        end = min(until, (day + 1) * DAY_SECONDS)
+        yield day, end - since
+        since = end
 
 
 def uptime_seconds(tx: Connection, among: Sequence[int] | None, now: int) -> dict[int, int]:

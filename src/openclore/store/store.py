@@ -7,12 +7,11 @@ from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from .tables import REVISION
 
 DATABASE_FILE = "openclore.db"
 BUSY_TIMEOUT_SECONDS = 30
@@ -87,8 +86,6 @@ def open_store(url: str) -> Store:
     store = Store(engine)
     try:
         migrate(store)
-    except CommandError as error:
-        raise StoreError(f"{_shown(engine)} was made by a newer OpenClore: {error}") from error
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
         raise StoreError(f"can't open the database {_shown(engine)}: {reason}") from error
@@ -123,11 +120,27 @@ def _sqlite_engine(file: Path) -> Engine:
     return engine
 
 
-def migrate(store: Store, revision: str = "head") -> None:
-    """Bring the tables to a revision ("head" is the newest, "base" is none)."""
+def migrate(store: Store, revision: str = REVISION) -> None:
+    """Bring the tables to a revision ("base" is none). Alembic is loaded only where there is work to do."""
+    if _current_revision(store) == revision:
+        return
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
+
     with store.writing() as connection:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         config.attributes["connection"] = connection
         move = command.downgrade if revision == "base" else command.upgrade
-        move(config, revision)
+        try:
+            move(config, revision)
+        except CommandError as error:
+            raise StoreError(f"{_shown(store.engine)} was made by a newer OpenClore: {error}") from error
+
+
+def _current_revision(store: Store) -> str | None:
+    with store.reading() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()

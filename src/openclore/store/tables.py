@@ -15,6 +15,9 @@ from sqlalchemy import (
     text,
 )
 
+REVISION = "0001"
+"""The migration that leads to these tables."""
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",

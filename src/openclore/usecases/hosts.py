@@ -80,9 +80,7 @@ def keep_evidence(market: Market, heard: dict[int, tuple[int, int]]) -> None:
     if not heard:
         return
     with market.store.writing() as tx:
-        servers.heard(tx, {server_id: until for server_id, (_, until) in heard.items()})
-        for server_id, (since, until) in heard.items():
-            servers.add_uptime(tx, server_id, since, until)
+        servers.heard(tx, heard)
 
 
 def sweep(market: Market, now: int) -> None:
