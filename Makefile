@@ -2,7 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
-SYNC := UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --frozen --quiet
+# The second try is for networks whose certificates only this machine knows.
+define sync
+@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --frozen --quiet --inexact $(1) 2>.venv/sync.log \
+	|| UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --frozen --quiet --inexact $(1) --system-certs
+endef
 
 .PHONY: demo test check bench format clean
 .DEFAULT_GOAL := demo
@@ -40,14 +44,14 @@ clean:
 # One stamp for each set of packages; a larger set serves for a smaller one.
 .venv/run: .venv/bin/uv pyproject.toml uv.lock
 	@echo "Setting up .venv (once) ..."
-	@$(SYNC) --no-default-groups --inexact
+	$(call sync,--no-default-groups)
 	@touch $@
 
 .venv/dev: .venv/bin/uv pyproject.toml uv.lock
 	@echo "Setting up .venv (once) ..."
-	@$(SYNC) --inexact
+	$(call sync,)
 	@touch $@ .venv/run
 
 .venv/bench: .venv/dev
-	@$(SYNC) --inexact --group bench
+	$(call sync,--group bench)
 	@touch $@
