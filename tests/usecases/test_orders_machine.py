@@ -131,7 +131,7 @@ class MarketMachine(RuleBasedStateMachine):
 def test_orders_and_money_keep_their_promises_whatever_happens(new_sqlite_store: Callable[[], Store]) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         lambda: MarketMachine(new_sqlite_store()),
-        settings=settings(max_examples=60, stateful_step_count=30, deadline=None),
+        settings=settings(max_examples=40, stateful_step_count=30, deadline=None),
     )
 
 
@@ -189,5 +189,5 @@ class TwinMachine(RuleBasedStateMachine):
 def test_a_late_loop_charges_what_a_punctual_one_does(new_sqlite_store: Callable[[], Store]) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         lambda: TwinMachine(new_sqlite_store),
-        settings=settings(max_examples=40, stateful_step_count=20, deadline=None),
+        settings=settings(max_examples=30, stateful_step_count=20, deadline=None),
     )

@@ -69,16 +69,11 @@ def wait_until_ready(
 
 
 def _latest(clore: "Clore", order: Order, row: Order, *, hidden_is_fine: bool) -> Order:
-    listed = {r.id: r for r in clore.my_orders()}
-    if order.id in listed:
-        found = listed[order.id]
-    elif hidden_is_fine and not row.mon_container:
-        return row
-    else:
-        finished = {r.id: r for r in clore.my_orders(return_completed=True)}
-        if order.id not in finished:
-            raise DeployError(f"Order {order.id} is not listed any more: it ended.")
-        found = finished[order.id]
+    found = _find(clore.my_orders(), order) or _find(clore.my_orders(return_completed=True), order)
+    if found is None:
+        if hidden_is_fine and not row.mon_container:
+            return row
+        raise DeployError(f"Order {order.id} is not listed any more: it ended.")
     if over(found):
         raise DeployError(f"Order {order.id} {ending(found)}.")
     if found.mon_container == 1:
@@ -88,6 +83,10 @@ def _latest(clore: "Clore", order: Order, row: Order, *, hidden_is_fine: bool) -
             f" openclore cancel {order.id}"
         )
     return found
+
+
+def _find(rows: list[Order], order: Order) -> Order | None:
+    return next((row for row in rows if row.id == order.id), None)
 
 
 def over(row: Order) -> bool:

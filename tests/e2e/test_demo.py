@@ -1,0 +1,36 @@
+"""The README's first command, minus its set-up."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("demo")]
+
+
+def demo(**env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "openclore", "demo"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+        env=os.environ | env,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_demo_rents_a_real_container(image: str) -> None:
+    told = demo()
+    assert "Hello from a rented container." in told
+    assert "simulate" not in told
+    assert told.rstrip().endswith("Every stop came out as it must.")
+
+
+def test_without_an_engine_the_demo_simulates_and_says_so() -> None:
+    told = demo(DOCKER_HOST="unix:///nowhere/docker.sock")
+    assert "the demo simulates this machine's containers" in told
+    assert told.rstrip().endswith("Every stop came out as it must.")
