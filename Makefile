@@ -26,7 +26,7 @@ check: .venv/dev  ## Formatting, lint, types, import directions, purity of the r
 	@$(BIN)/python tools/unasync.py --check
 	@$(BIN)/python tools/api_docs.py --check
 
-bench: .venv/bench  ## Our figures against a peer or a floor in the same run.
+bench: .venv/dev  ## Our figures against a peer or a floor in the same run.
 	@$(BIN)/python -m bench $(ARGS)
 
 format: .venv/dev
@@ -34,7 +34,7 @@ format: .venv/dev
 	@$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 .venv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit("OpenClore needs Python 3.11 or newer, $(PYTHON) is %d.%d" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -51,7 +51,3 @@ clean:
 	@echo "Setting up .venv (once) ..."
 	$(call sync,)
 	@touch $@ .venv/run
-
-.venv/bench: .venv/dev
-	$(call sync,--group bench)
-	@touch $@

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,6 +12,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from openclore.store.store import Store, database_url, open_store
+
+# A suite started in the background ignores Ctrl-C, and so would every process that its tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _skipped: list[str] = []
 

@@ -44,7 +44,7 @@ def test_every_row_is_measured_against_something_in_the_same_run() -> None:
         assert row["ours_divided_by_theirs"] == row["ours_median"] / row["theirs_median"] > 0
         assert len(row["ours"]) == len(row["theirs"]) >= 3
     if not SDK_HERE:
-        pytest.skip("the SDK's row was not measured: clore-ai is not installed (the group `bench` has it)")
+        pytest.skip("the SDK's row was not measured: clore-ai is not installed (it comes with `make test`)")
 
 
 def test_a_missing_peer_is_said_so_and_the_others_are_measured(tmp_path: Path) -> None:

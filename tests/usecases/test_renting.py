@@ -80,6 +80,16 @@ def test_cancelling_early_saves_the_creation_fee(world: World) -> None:
     assert world.balance() == 10 * 10**8 - spend - spend * 5 // 100
 
 
+def test_a_machine_whose_order_reached_its_end_can_be_rented_before_the_loop_noticed(world: World) -> None:
+    world.set_server("rack-1", mrl=6)
+    world.credit("10")
+    first = world.rent()
+    world.jump(6 * 3_600)
+    second = world.rent()
+    assert world.orders()[first.id].end_reason == "expired"
+    assert world.orders()[second.id].state == "placed"
+
+
 def test_cancelling_frees_the_machine_at_once(world: World) -> None:
     world.credit("10")
     world.cancel(world.rent().id)

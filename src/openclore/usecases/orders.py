@@ -36,6 +36,8 @@ def create_order(market: Market, account_id: int, request: CreateOrder, now: int
         raise InvalidInput("autossh_entrypoint: this market does not install SSH into images, send false")
     required_price = _amount("required_price", request.required_price)
     with market.store.writing() as tx:
+        settlement.settle_account(tx, market.policy, account_id, now)
+        settlement.settle_holder(tx, market.policy, request.renting_server, now)
         account = accounts.by_id(tx, account_id)
         server = servers.by_id(tx, request.renting_server)
         visible = server is not None and (
@@ -77,7 +79,6 @@ def create_order(market: Market, account_id: int, request: CreateOrder, now: int
             public_address=server.public_address,
             deployment=deployment,
         )
-        settlement.settle(tx, market.policy, account_id, currency, now)
         needed = max(1, billing.cost(order, now).charge + order.creation_fee)
         if ledger.wallet(tx, account_id, currency).balance < needed:
             raise Refused(Refusal.NOT_ENOUGH_BALANCE)

@@ -26,6 +26,19 @@ def settle(tx: Connection, policy: Policy, account_id: int, currency: Currency, 
     _schedule(tx, policy, wallet.id, running)
 
 
+def settle_account(tx: Connection, policy: Policy, account_id: int, now: int) -> None:
+    """Bring all wallets of an account that have running orders up to `now`."""
+    for currency in {order.currency for order in orders.of_renter(tx, account_id, with_ended=False)}:
+        settle(tx, policy, account_id, currency, now)
+
+
+def settle_holder(tx: Connection, policy: Policy, server_id: int, now: int) -> None:
+    """Bring the wallet that pays for a machine up to `now`: its order may have reached its end."""
+    holder = orders.active_on_server(tx, server_id)
+    if holder is not None:
+        settle(tx, policy, holder.account_id, holder.currency, now)
+
+
 def end(tx: Connection, order: Order, at: int, reason: EndReason, detail: str = "") -> Order:
     """End an order at `at`, with all it cost posted and its machine told. Its wallet is for `settle` next."""
     order = _post(tx, billing.ended(order, at, reason, detail), at)
