@@ -175,6 +175,19 @@ def test_reliability_grows_from_evidence(world: World) -> None:
     assert offer.reliability == 0.5
 
 
+def test_a_report_between_two_evidences_costs_no_reliability(world: World) -> None:
+    for _ in range(5):
+        world.now += 3
+        hosts.report(world.market, world.server, [], world.now)
+        world.now += 2
+        hosts.keep_evidence(world.market, {world.server: (world.now - 5, world.now)})
+        offer = servers.listings(world.market, [world.server], world.now)[world.server].offer
+        assert offer is not None
+        assert offer.reliability == 1.0
+    with world.store.reading() as tx:
+        assert tx.exec_driver_sql("SELECT sum(seconds) FROM uptimes").scalar_one() == 25
+
+
 @pytest.mark.parametrize(
     ("statement", "complaint"),
     [

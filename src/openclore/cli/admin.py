@@ -12,6 +12,7 @@ import typer
 
 from ..api.currencies import Currency
 from .errors import guarded
+from .options import CURRENCY_HELP, currency
 from .output import show_json
 
 if TYPE_CHECKING:
@@ -26,6 +27,14 @@ app.add_typer(account_app, name="account")
 app.add_typer(key_app, name="key")
 app.add_typer(server_app, name="server")
 app.add_typer(rates_app, name="rates")
+
+
+def _currency(text: str) -> Currency:
+    try:
+        return Currency(currency(text))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is none of: {CURRENCY_HELP}") from None
+
 
 DataDir = Annotated[
     Path | None, typer.Option(envvar="OPENCLORE_DATA_DIR", help="The data directory of the market.")
@@ -76,7 +85,7 @@ def list_keys(
     """Show an account's keys, without their secrets."""
     from ..usecases import accounts
 
-    with _market(data_dir, database_url) as market:
+    with _market(data_dir, database_url, existing=True) as market:
         keys = accounts.list_keys(market, email)
     rows = [
         {"id": key.id, "name": key.name, "created_at": key.created_at, "revoked_at": key.revoked_at}
@@ -107,7 +116,7 @@ def revoke_key(
 @guarded
 def credit(
     email: Email,
-    currency: Annotated[Currency, typer.Argument(help="The wallet's currency.")],
+    currency: Annotated[Currency, typer.Argument(help=CURRENCY_HELP, parser=_currency, metavar="CURRENCY")],
     amount: Annotated[str, typer.Argument(help="How much, in the currency: 12.5")],
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key again credits nothing more.")
@@ -152,7 +161,7 @@ def create_server(
         f"OPENCLORE_INIT_TOKEN={server.init_token} "
         f"openclore host --market {market_url} --state-dir {state_dir}"
     )
-    text = f"init token: {server.init_token}\n\nOn the machine, run:\n\n  {command}\n"
+    text = f"init token: {server.init_token}\nOn the machine, run:\n  {command}"
     _say(
         {"id": server.id, "name": server.name, "init_token": server.init_token, "command": command},
         text,
@@ -163,7 +172,7 @@ def create_server(
 @rates_app.command("set")
 @guarded
 def set_rate(
-    currency: Annotated[Currency, typer.Argument(help="The currency.")],
+    currency: Annotated[Currency, typer.Argument(help=CURRENCY_HELP, parser=_currency, metavar="CURRENCY")],
     usd: Annotated[str, typer.Argument(help="Dollars for one unit of it: 65000")],
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
@@ -185,7 +194,7 @@ def list_rates(data_dir: DataDir = None, database_url: DatabaseUrl = None, json:
     from ..rules import money
     from ..usecases import rates
 
-    with _market(data_dir, database_url) as market:
+    with _market(data_dir, database_url, existing=True) as market:
         known = rates.list_rates(market)
     text = "\n".join(f"1 {currency} is {money.to_text(usd)} dollars" for currency, usd in known.items())
     _say({currency: money.to_wire(usd) for currency, usd in known.items()}, text, json)
@@ -197,7 +206,7 @@ def verify(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Jso
     """Recompute the whole ledger; ends with status 1 and the first difference if there is one."""
     from ..usecases.verify import verify as recompute
 
-    with _market(data_dir, database_url) as market:
+    with _market(data_dir, database_url, existing=True) as market:
         verdict = recompute(market, _now())
     counted = f"ledger accounts: {verdict.accounts}, orders: {verdict.orders}"
     text = f"Everything adds up ({counted})." if verdict.difference is None else verdict.difference
@@ -209,8 +218,11 @@ def verify(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Jso
 
 
 @contextmanager
-def _market(data_dir: Path | None, database_url: str | None) -> "Iterator[Market]":
-    """The market these options name; its refusals end the command with one readable line."""
+def _market(data_dir: Path | None, database_url: str | None, *, existing: bool = False) -> "Iterator[Market]":
+    """The market these options name; its refusals end the command with one readable line.
+
+    One that is not there yet is made, unless it must be `existing`.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     from ..client.errors import SetupError
@@ -223,6 +235,9 @@ def _market(data_dir: Path | None, database_url: str | None) -> "Iterator[Market
     flags = {"data_dir": str(data_dir) if data_dir else None, "database_url": database_url}
     try:
         settings = load(None, os.environ, flags)
+        file = settings.database.removeprefix("sqlite:///")
+        if existing and file != settings.database and not Path(file).exists():
+            raise SetupError(f"There is no market in {file}.")
         store = open_store(settings.database)
     except (SettingsError, StoreError) as error:
         raise SetupError(str(error)) from None

@@ -95,7 +95,7 @@ class Tour:
         self._title("The market keeps serving; Ctrl-C ends it")
         typer.echo("In another terminal, as the renter:\n")
         typer.echo(f"  export CLORE_BASE_URL={self._address}/v1 CLORE_API_KEY={self._keys['renter']}")
-        typer.echo("  openclore marketplace\n")
+        typer.echo(f"  {Path(sys.executable).parent / 'openclore'} marketplace\n")
         try:
             signal.pause()
         except KeyboardInterrupt:
@@ -219,7 +219,8 @@ class Tour:
         self._check(spent in formula.values(), f"spend {order['spend']} is none of {formula}")
         started = next(minute for minute, spend in formula.items() if spend == spent)
         typer.echo(
-            f"{started} started of 1440 minutes at {PRICE_PER_DAY:g} dollars: spend {amount(order['spend'])}"
+            f"{started} started of 1440 minutes at {PRICE_PER_DAY:g} dollars: {amount(order['spend'])}.\n"
+            "The wallet pays that and the renter's fee, 5 %."
         )
         self._run("wallets", who="renter")
 

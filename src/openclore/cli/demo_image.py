@@ -36,7 +36,7 @@ async def _prepare() -> str:
     try:
         engine = await connect_engine()
     except RuntimeMissing as missing:
-        raise NoImage(str(missing)) from missing
+        raise NoImage(str(missing).splitlines()[0]) from missing
     try:
         async with asyncio.timeout(BUILD_TIMEOUT_SECONDS):
             await _build(engine, _static_busybox())

@@ -17,12 +17,13 @@ EXIT_CODES: dict[str, tuple[int, str]] = {
     "CloreError": (1, "anything else went wrong"),
     "SetupError": (2, "usage: option, profile or address can't be used"),
     "InputError": (2, "the request is wrong as it stands"),
+    "PriceError": (8, ""),
     "SignInError": (3, "the API key is missing or unknown"),
     "NotFoundError": (4, "no such order or server, not yours, or already over"),
     "WaitError": (5, "too many requests or orders: try again later"),
     "RefusedError": (6, "the market refused for another reason"),
     "BalanceError": (7, "the wallet does not hold enough"),
-    "UnavailableError": (8, "the server can't be rented: choose another"),
+    "UnavailableError": (8, "the server can't be rented, or not at this price"),
     "ServiceError": (9, "the market failed, or what answers is no market"),
     "ReplyError": (9, ""),
     "NetworkError": (10, "the market can't be reached"),
@@ -67,7 +68,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
             result = command(*args, **kwargs)
             sys.stdout.flush()
             return result
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort):
             say("Interrupted.")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
@@ -83,7 +84,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
 def report(error: BaseException, *, as_json: bool) -> None:
     """Say what went wrong on stderr, for a person or as one JSON object."""
     if not as_json:
-        say(f"Error: {error}")
+        say("Error: " + str(error).removeprefix(f"{getattr(error, 'endpoint', None)}: "))
         return
     facts: dict[str, Any] = {
         "class": type(error).__name__,

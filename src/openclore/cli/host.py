@@ -49,6 +49,7 @@ def host(
     from openclore.host import agent
 
     from .logs import configure_logs
+    from .output import say
 
     port_low, port_high = _ports(port_range)
     settings = agent.Settings(
@@ -64,7 +65,7 @@ def host(
     try:
         asyncio.run(agent.run(settings))
     except HostError as error:
-        typer.echo(f"openclore host: {error}", err=True)
+        say(f"Error: {error}")
         raise typer.Exit(1) from error
 
 

@@ -14,7 +14,6 @@ from .errors import exit_codes_help
 
 app = typer.Typer(
     name="openclore",
-    help="Rent, host and run GPU servers on a Clore-compatible market.",
     epilog=exit_codes_help(),
     no_args_is_help=True,
     pretty_exceptions_enable=False,

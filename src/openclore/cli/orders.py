@@ -268,14 +268,14 @@ def _web_address(host: str, port: int) -> str:
 
 COLUMNS = [
     Column("ORDER", justify="right"),
-    Column("SERVER", rank=4, justify="right"),
+    Column("SERVER", rank=5, justify="right"),
     Column("STATE"),
     Column("PRICE/DAY", rank=1, justify="right"),
-    Column("SPENT", rank=3, justify="right"),
-    Column("CURRENCY", rank=2),
+    Column("SPENT", rank=4, justify="right"),
+    Column("CURRENCY", rank=3),
     Column("SSH", rank=2),
-    Column("OTHER PORTS", rank=7),
-    Column("GPU", rank=5, flexible=True),
+    Column("OTHER PORTS", rank=2),
+    Column("GPU", rank=7, flexible=True),
     Column("IMAGE", rank=6),
 ]
 

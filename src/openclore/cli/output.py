@@ -103,12 +103,16 @@ def show_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, e
 
 
 def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> dict[int, int]:
-    """Which columns to show, and how wide each: those of low rank first, as long as there is room."""
+    """Which columns to show, and how wide each: as long as there is room, those of low rank first.
+
+    A column that says nothing in any row comes last.
+    """
+    empty = [all(row[i] in ("-", "") for row in rows) for i in range(len(columns))]
     natural = [max(len(c.title), *(len(row[i]) for row in rows)) for i, c in enumerate(columns)]
     least = [min(n, FLEXIBLE_WIDTH_MIN) if c.flexible else n for c, n in zip(columns, natural, strict=True)]
     room = width + GAP
     shown = set()
-    for i in sorted(range(len(columns)), key=lambda i: columns[i].rank):
+    for i in sorted(range(len(columns)), key=lambda i: (empty[i] and columns[i].rank > 0, columns[i].rank)):
         if least[i] + GAP <= room or columns[i].rank == 0:
             shown.add(i)
             room -= least[i] + GAP

@@ -93,6 +93,7 @@ class AsyncClore:
             warnings.warn(found.warning, stacklevel=2)
         self.base_url = found.base_url
         self._key = found.key
+        self._withheld = found.withheld
         self._attempts = attempts
         self._on_retry = on_retry
         self._total_seconds = 4 * timeout
@@ -350,9 +351,9 @@ class AsyncClore:
         self, endpoint: Endpoint[Any, Any], request: Request, sent: _wire.Moment | None = None
     ) -> _wire.Answer:
         if endpoint.key == "required" and not self._key:
+            where = "give one as argument, in CLORE_API_KEY, or in a profile (openclore profile set NAME)"
             raise SignInError(
-                f"{endpoint.name} needs an API key: give one as argument, in CLORE_API_KEY, or in a profile.",
-                endpoint=endpoint.name,
+                f"{endpoint.name} needs an API key: {self._withheld or where}.", endpoint=endpoint.name
             )
         message = _wire.outgoing(endpoint, request)
         async with self._turn(endpoint):

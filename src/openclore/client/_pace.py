@@ -111,10 +111,11 @@ class Pace:
 
     def _ask(self, ticket: Ticket) -> float:
         with self._turn.mutex:
-            now = self._clock()
-            ends = self._turn.take(now)
+            ends = self._turn.take(self._clock())
             if ends is None:
                 return self._poll
+            # Read after the lock was taken: the call before may have ended while it was waited for.
+            now = self._clock()
             seconds = self.spacing.wait(ends, ticket.endpoint, now)
             if seconds == 0 and self._somebody_ahead(ticket, ends, now):
                 seconds = self._poll

@@ -92,6 +92,7 @@ class Clore:
             warnings.warn(found.warning, stacklevel=2)
         self.base_url = found.base_url
         self._key = found.key
+        self._withheld = found.withheld
         self._attempts = attempts
         self._on_retry = on_retry
         self._total_seconds = 4 * timeout
@@ -347,9 +348,9 @@ class Clore:
         self, endpoint: Endpoint[Any, Any], request: Request, sent: _wire.Moment | None = None
     ) -> _wire.Answer:
         if endpoint.key == "required" and not self._key:
+            where = "give one as argument, in CLORE_API_KEY, or in a profile (openclore profile set NAME)"
             raise SignInError(
-                f"{endpoint.name} needs an API key: give one as argument, in CLORE_API_KEY, or in a profile.",
-                endpoint=endpoint.name,
+                f"{endpoint.name} needs an API key: {self._withheld or where}.", endpoint=endpoint.name
             )
         message = _wire.outgoing(endpoint, request)
         with self._turn(endpoint):

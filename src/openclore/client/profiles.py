@@ -48,11 +48,15 @@ class Profiles:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where to call and as whom. `profile` is the one that was used, if any."""
+    """Where to call and as whom. `profile` is the one that was used, if any.
+
+    `withheld` says whose key was not used because it belongs to another address.
+    """
 
     base_url: str
     key: str | None = field(repr=False)
     profile: str | None = None
+    withheld: str = ""
     warning: str | None = None
 
 
@@ -89,7 +93,10 @@ def access(key: str | None = None, base_url: str | None = None, profile: str | N
         if profiles.exposed and used and found_key
         else None
     )
-    return Access(_usable_url(found_url), _usable_key(found_key), name if used else None, warning)
+    withheld = ""
+    if chosen and chosen.key and not found_key and not same_address(found_url, chosen.base_url):
+        withheld = f"the key of profile {name} belongs to {chosen.base_url} and is not sent to {found_url}"
+    return Access(_usable_url(found_url), _usable_key(found_key), name if used else None, withheld, warning)
 
 
 def checked(profile: Profile) -> Profile:

@@ -6,6 +6,7 @@ container somebody else made is never touched.
 
 import asyncio
 import base64
+import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -407,10 +408,14 @@ def _taken_is_fine() -> Iterator[None]:
 
 
 def _missing(reason: str) -> RuntimeMissing:
-    return RuntimeMissing(
-        f"no Docker Engine answers: {reason}\n"
-        "Start it, or use --runtime simulated as a stand-in that runs no containers."
-    )
+    where = os.environ.get("DOCKER_HOST", "its usual socket")
+    if "permission denied" in reason.lower():
+        what = f"you may not use the Docker Engine at {where}: join the group docker, or run as root"
+    elif "cannot connect" in reason.lower():
+        what = f"no Docker Engine answers at {where}"
+    else:
+        what = f"no Docker Engine answers: {reason}"
+    return RuntimeMissing(f"{what}.\nWithout one, --runtime simulated stands in; it runs no containers.")
 
 
 def _order_id(labels: dict[str, str]) -> int:

@@ -1,11 +1,13 @@
 """Starting and stopping a server process."""
 
 import asyncio
-import contextlib
 import errno
+import fcntl
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import structlog
 from granian.constants import Interfaces
@@ -35,8 +37,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
 
 async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
     port = _free_port(settings.host, settings.port)
-    store = open_store(settings.database)
-    try:
+    with closing(open_store(settings.database)) as store, _alone_on(settings.database):
         service = Service(Market(store, settings.policy), system_clock)
         service.start()
         loop_turns, stop = Loop(service), asyncio.Event()
@@ -57,11 +58,29 @@ async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
         announcing.cancel()
         stop.set()
         await turning
-        with contextlib.suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError):
             await announcing
         log.info("stopped")
-    finally:
-        store.close()
+
+
+@contextmanager
+def _alone_on(database: str) -> Iterator[None]:
+    """Hold a SQLite file for this process; let go by leaving, or by dying.
+
+    Raises:
+        SettingsError: another server has it.
+    """
+    if not database.startswith("sqlite:///"):
+        yield
+        return
+    with Path(f"{database.removeprefix('sqlite:///')}.serving").open("wb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SettingsError(
+                f"another server is running on {database}: stop it, or use PostgreSQL to run several"
+            ) from None
+        yield
 
 
 async def _announce(host: str, port: int, ready: Callable[[str], None]) -> None:

@@ -87,8 +87,10 @@ def lost(tx: Connection, since: int) -> list[Server]:
 def heard(tx: Connection, seen: dict[int, tuple[int, int]]) -> None:
     """Move the evidence of many servers forward: server id to the (since, until) it was heard of.
 
-    The time is credited to the days it lies in.
+    The time is credited to the days it lies in, once: what is written down already does not count again.
     """
+    rows = tx.execute(select(servers.c.id, servers.c.seen_until).where(servers.c.id.in_(seen)))
+    known = {row.id: row.seen_until for row in rows}
     tx.execute(
         update(servers)
         .where(servers.c.id == bindparam("server"), servers.c.seen_until < bindparam("until"))
@@ -98,7 +100,7 @@ def heard(tx: Connection, seen: dict[int, tuple[int, int]]) -> None:
     stretches = [
         {"server_id": server_id, "day": day, "seconds": seconds}
         for server_id, (since, until) in seen.items()
-        for day, seconds in _by_day(since, until)
+        for day, seconds in _by_day(max(since, known.get(server_id, since)), until)
     ]
     if stretches:
         insert = sqlite_insert if tx.dialect.name == "sqlite" else postgresql_insert

@@ -14,6 +14,8 @@ from . import settlement
 from .market import Market
 from .secrets import hashed, new_key
 
+_EVIDENCE_BATCH = 5_000
+
 
 def register(market: Market, init_token: str) -> Registered | None:
     """Exchange an init token for a credential; None if it is unknown or used.
@@ -77,10 +79,10 @@ def report(market: Market, server_id: int, containers: list[Container], now: int
 
 def keep_evidence(market: Market, heard: dict[int, tuple[int, int]]) -> None:
     """Write down heartbeats, many at once: server id to the (since, until) of which they are evidence."""
-    if not heard:
-        return
-    with market.store.writing() as tx:
-        servers.heard(tx, heard)
+    hosts = sorted(heard)
+    for first in range(0, len(hosts), _EVIDENCE_BATCH):
+        with market.store.writing() as tx:
+            servers.heard(tx, {host: heard[host] for host in hosts[first : first + _EVIDENCE_BATCH]})
 
 
 def sweep(market: Market, now: int) -> None:
@@ -135,7 +137,7 @@ def _heard(tx: Connection, market: Market, server: Server, now: int) -> None:
     ):
         server = _go_offline(tx, market, server, now)
     if server.online:
-        servers.save(tx, msgspec.structs.replace(server, seen_until=max(server.seen_until, now)))
+        servers.heard(tx, {server.id: (server.seen_until, now)})
         return
     servers.save(tx, msgspec.structs.replace(server, online=True, seen_until=now))
     order = orders.active_on_server(tx, server.id)
