@@ -8,7 +8,6 @@ import msgspec
 from openclore.api.currencies import Currency
 from openclore.api.offers import Offer
 from openclore.rules import money
-from openclore.rules.policy import Policy
 from openclore.rules.servers import Pricing, Settings, Visibility
 from openclore.store import accounts, rates, servers
 from openclore.store.store import database_url, open_store
@@ -26,7 +25,7 @@ UP_SECONDS = 40_000
 
 def fill(data_dir: Path, count: int) -> None:
     """Make a market with so many listed servers, all online now, in one transaction."""
-    now, policy = int(time.time()), Policy()
+    now = int(time.time())
     store = open_store(database_url(data_dir))
     try:
         with store.writing() as tx:
@@ -37,25 +36,22 @@ def fill(data_dir: Path, count: int) -> None:
             for offer in offers(count):
                 if offer.owner not in owners:
                     email = f"host-{offer.owner}@example.org"
-                    owners[offer.owner] = accounts.add(
-                        tx, email, policy.orders_max, policy.servers_max, now
-                    ).id
+                    owners[offer.owner] = accounts.add(tx, email, now).id
                 added = servers.add(tx, owners[offer.owner], f"rack-{offer.id}", f"token-{offer.id}", now)
                 heard[added.id] = (now - UP_SECONDS, now)
-                servers.save(
+                servers.save_settings(tx, added.id, _settings(offer))
+                servers.save_facts(
                     tx,
                     msgspec.structs.replace(
                         added,
-                        settings=_settings(offer),
                         init_token=None,
                         connected_at=now - 2 * UP_SECONDS,
-                        online=True,
-                        seen_until=now,
                         specs=offer.specs,
                         gpu_array=_gpu_array(offer),
                         cuda_version=offer.cuda_version or "",
                     ),
                 )
+                servers.set_presence(tx, added.id, online=True, seen_until=now - 1)
             servers.heard(tx, heard)
     finally:
         store.close()

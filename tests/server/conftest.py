@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +49,20 @@ class Door:
 
 @pytest.fixture
 def door(new_sqlite_store: Callable[[], Store]) -> Iterator[Door]:
-    world = World(new_sqlite_store())
+    with a_door(new_sqlite_store()) as door:
+        yield door
+
+
+@pytest.fixture
+def any_door(store: Store) -> Iterator[Door]:
+    """A door on both databases, one after the other."""
+    with a_door(store) as door:
+        yield door
+
+
+@contextmanager
+def a_door(store: Store) -> Iterator[Door]:
+    world = World(store)
     service = Service(world.market, lambda: world.now)
     service.start()
     with TestClient(build(service), raise_server_exceptions=False) as http:

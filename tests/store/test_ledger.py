@@ -24,7 +24,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.balances: dict[int, int] = {}
         self.done: dict[str, tuple[int, int, int]] = {}
         with store.writing() as tx:
-            ids = [accounts.add(tx, f"{name}@example.org", 1, 1, 0).id for name in NAMES]
+            ids = [accounts.add(tx, f"{name}@example.org", 0).id for name in NAMES]
             self.wallets = {c: [ledger.wallet(tx, owner, c).id for owner in ids] for c in CURRENCIES}
             self.outside = {c: ledger.outside(tx, c).id for c in CURRENCIES}
 

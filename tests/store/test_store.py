@@ -113,7 +113,7 @@ def test_a_reader_sees_one_moment_while_a_writer_goes_on(store: Store) -> None:
 def test_the_database_itself_refuses_a_wallet_below_zero(store: Store) -> None:
     def overdraw() -> None:
         with store.writing() as tx:
-            tx.exec_driver_sql("INSERT INTO accounts VALUES (1, 'a@b.c', 0, 1, 1)")
+            tx.exec_driver_sql("INSERT INTO accounts VALUES (1, 'a@b.c', 0, NULL, NULL)")
             tx.exec_driver_sql(
                 "INSERT INTO ledger_accounts (kind, account_id, currency, balance) "
                 "VALUES ('wallet', 1, 'bitcoin', -1)"

@@ -3,8 +3,10 @@ import pytest
 
 from openclore.api.currencies import Currency
 from openclore.api.servers import ServerConfigRequest
+from openclore.rules.policy import Policy
 from openclore.rules.refused import InvalidInput, Refused
 from openclore.store import accounts as account_rows
+from openclore.store import events
 from openclore.store.store import Store
 from openclore.usecases import accounts, hosts, rates, servers
 from openclore.usecases.secrets import hashed
@@ -78,6 +80,45 @@ def test_credits_can_not_overflow_a_wallet(world: World) -> None:
     world.credit("10000000000", key="a")
     with pytest.raises(InvalidInput, match="can't hold more"):
         world.credit("10000000000", key="b")
+
+
+def test_credits_can_not_overflow_the_ledger(world: World) -> None:
+    for number in range(9):
+        email = f"rich-{number}@example.org"
+        accounts.create_account(world.market, email, START)
+        world.credit("10000000000", email, f"rich-{number}")
+    accounts.create_account(world.market, "last@example.org", START)
+    with pytest.raises(InvalidInput, match="can't hold so much"):
+        world.credit("10000000000", "last@example.org", "last")
+    assert world.difference() is None
+
+
+def test_limits_are_the_markets_unless_an_account_has_its_own(store: Store) -> None:
+    world = World(store, Policy(servers_max=1))
+    with pytest.raises(InvalidInput, match="the most"):
+        servers.create_server(world.market, "host@example.org", "one-more", START)
+    with store.writing() as tx:
+        tx.exec_driver_sql("UPDATE accounts SET servers_max = 2")
+    servers.create_server(world.market, "host@example.org", "one-more", START)
+
+
+def test_a_day_without_a_host_shows_in_its_reliability(world: World) -> None:
+    day = 86_400
+    hosts.keep_evidence(world.market, {world.server: (START, START + 20 * day)})
+    hosts.report(world.market, world.server, [], START + 21 * day)
+    offer = servers.listings(world.market, [world.server], START + 21 * day)[world.server].offer
+    assert offer is not None
+    assert 0.9 < (offer.reliability or 0) < 0.95
+
+
+def test_facts_that_changed_while_away_are_told(world: World) -> None:
+    with world.store.reading() as tx:
+        before = events.newest(tx)
+    specs = msgspec.structs.replace(hello().specs, runtime="simulated")
+    hosts.connect(world.market, world.server, hello(specs=specs), START)
+    with world.store.reading() as tx:
+        kinds = [event.kind for event in events.after(tx, before)]
+    assert kinds == [events.Kind.SERVER_CONNECTED]
 
 
 def test_an_init_token_works_until_its_credential_has_connected(world: World) -> None:

@@ -37,7 +37,9 @@ def everything(world: World) -> object:
 
 def test_renting_charges_the_first_minute_and_says_how_to_reach_the_machine(world: World) -> None:
     world.credit("10")
-    order = world.rent(ports={"22": "tcp", "8888": "http"})
+    made = world.rent(ports={"22": "tcp", "8888": "http"})
+    assert (made.pub_cluster, made.tcp_ports) == (None, None)
+    order = world.orders()[made.id]
     assert order.spend == money.to_wire(2 * 10**8 // 1_440)
     assert order.pub_cluster == ["127.0.0.1"]
     assert order.tcp_ports == ["22:30000"]
@@ -282,6 +284,68 @@ def test_a_silent_host_is_not_paid_and_its_renter_not_charged(world: World) -> N
     spend = money.from_wire(world.orders()[order.id].spend or 0)
     assert spend == 2 * 10**8 * 21 // 1_440
     assert world.difference() is None
+
+
+@pytest.mark.parametrize("act", ["credit", "cancel", "rent another", "rent the same"])
+def test_silence_is_not_charged_whoever_comes_before_the_loop(world: World, act: str) -> None:
+    other = world.add_server("rack-2")
+    world.credit("10")
+    order = world.rent()
+    world.wait(600)
+    spend = money.from_wire(world.orders()[order.id].spend or 0)
+    world.jump(36_000, beating=False)
+    world.beat(other)
+    if act == "credit":
+        world.credit("1")
+    elif act == "cancel":
+        world.cancel(order.id)
+    elif act == "rent another":
+        world.rent(other)
+    else:
+        with pytest.raises(Refused):
+            world.rent()
+    world.turn()
+    world.turn()
+    row = world.orders()[order.id]
+    assert money.from_wire(row.spend or 0) == spend
+    assert row.end_reason == ("cancelled" if act == "cancel" else "host_lost")
+
+
+def test_a_gap_noticed_by_the_heartbeat_itself_changes_the_assignments(world: World) -> None:
+    world.set_server("rack-1", mrl=6)
+    world.credit("10")
+    world.rent()
+    before = hosts.assignments(world.market, world.server, world.now)
+    world.jump(6 * 3_600 + 100, beating=False)
+    world.beat()
+    after = hosts.assignments(world.market, world.server, world.now)
+    assert (len(before.orders), len(after.orders)) == (1, 0)
+    assert after.generation > before.generation
+
+
+def test_a_clock_turned_back_takes_no_money_and_stops_nobody(world: World) -> None:
+    other = world.add_server("rack-2")
+    world.credit("0.3")
+    first = world.rent()
+    world.wait(1_800)
+    world.rent(other)
+    world.wait(60)
+    world.now -= 900
+    world.turn()
+    world.credit("1", key="after")
+    assert world.difference() is None
+    world.beat()
+    world.wait(60)
+    world.cancel(first.id)
+    assert world.difference() is None
+
+
+def test_a_host_whose_last_heartbeat_lies_in_the_future_is_not_there(world: World) -> None:
+    world.credit("10")
+    world.now -= 3_600
+    world.turn()
+    with pytest.raises(Refused, match="server-offline"):
+        world.rent()
 
 
 def test_an_order_outlives_a_short_absence_and_ends_after_a_long_one(world: World) -> None:

@@ -8,6 +8,10 @@ Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 """Server, order and account ids: positive integers."""
 
 
+NO_NUL = r"^[^\x00]*\Z"
+"""Text without the one character that databases can't keep."""
+
+
 class Request(msgspec.Struct, omit_defaults=True):
     """What a caller sends. Types are checked strictly; members it does not know are ignored."""
 

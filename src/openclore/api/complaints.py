@@ -11,6 +11,9 @@ _EXPLAINED = {
     "env": "may hold only letters, digits, white space (not in names) and - _ : = . @ + /",
     "ports": 'container ports are numbers from 1 to 65535, each "tcp" or "http"',
     "type": "must be on-demand or spot",
+    "server_name": "must be text without NUL",
+    "name": "must be text without NUL",
+    "issue": "must be text without NUL",
     "id": "must be a positive whole number",
 }
 

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from .base import Id
+from .base import NO_NUL, Id
 from .specs import Specs
 
 PROTOCOL = 1
@@ -33,14 +33,14 @@ CREDENTIAL_REFUSED_CLOSE = 4_401
 """Closes the link of an agent whose credential is unknown; HTTP 401 to its handshake says the same."""
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
-Detail = Annotated[str, msgspec.Meta(max_length=2_048)]
+Detail = Annotated[str, msgspec.Meta(max_length=2_048, pattern=NO_NUL)]
 ContainerState = Literal["pulling", "creating", "running", "exited", "failed"]
 
 
 class Register(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """POST REGISTER_PATH. The init token works until a credential made from it has connected once."""
 
-    init_token: Annotated[str, msgspec.Meta(max_length=256)]
+    init_token: Annotated[str, msgspec.Meta(max_length=256, pattern=NO_NUL)]
 
 
 class Registered(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +70,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     protocol: int
     agent_version: Annotated[str, msgspec.Meta(max_length=64)]
     specs: Specs
-    gpu_array: list[Annotated[str, msgspec.Meta(max_length=128)]]
-    cuda_version: Annotated[str, msgspec.Meta(max_length=32)]
+    gpu_array: list[Annotated[str, msgspec.Meta(max_length=128, pattern=NO_NUL)]]
+    cuda_version: Annotated[str, msgspec.Meta(max_length=32, pattern=NO_NUL)]
     public_address: Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9.:_-]+\Z")]
     port_low: Port
     port_high: Port

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from .base import Id, Part, Reply, Request
+from .base import NO_NUL, Id, Part, Reply, Request
 from .offers import Rating
 from .specs import Specs
 
@@ -152,4 +152,4 @@ class CancelOrder(Request):
     """`issue` is a problem report to the platform, at most 2,048 characters."""
 
     id: Id | Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,17}\Z")]
-    issue: str | None = None
+    issue: Annotated[str, msgspec.Meta(pattern=NO_NUL)] | None = None

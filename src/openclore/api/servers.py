@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from .base import Part, Reply, Request
+from .base import NO_NUL, Part, Reply, Request
 from .offers import PricePair
 from .specs import Specs
 
@@ -49,7 +49,7 @@ class MyServersReply(Reply):
 
 
 class ServerConfigRequest(Request):
-    server_name: Annotated[str, msgspec.Meta(max_length=256)]
+    server_name: Annotated[str, msgspec.Meta(max_length=256, pattern=NO_NUL)]
 
 
 class ServerConfig(Part):
@@ -111,7 +111,7 @@ class SetServerSettings(
     Members that must be there are optional in the type, since their absence has an error of its own.
     """
 
-    name: Annotated[str, msgspec.Meta(max_length=256)] | None = None
+    name: Annotated[str, msgspec.Meta(max_length=256, pattern=NO_NUL)] | None = None
     availability: bool | None = None
     mrl: int | None = None
     on_demand: float | None = None

@@ -54,7 +54,7 @@ def create_account(
     """Open an account; it may rent and host."""
     from ..usecases import accounts
 
-    with _market(data_dir, database_url) as market:
+    with _market(data_dir, database_url, may_be_new=True) as market:
         account = accounts.create_account(market, email, _now())
     _say({"id": account.id, "email": account.email}, f"account {account.id}: {account.email}", json)
 
@@ -85,7 +85,7 @@ def list_keys(
     """Show an account's keys, without their secrets."""
     from ..usecases import accounts
 
-    with _market(data_dir, database_url, existing=True) as market:
+    with _market(data_dir, database_url) as market:
         keys = accounts.list_keys(market, email)
     rows = [
         {"id": key.id, "name": key.name, "created_at": key.created_at, "revoked_at": key.revoked_at}
@@ -194,7 +194,7 @@ def list_rates(data_dir: DataDir = None, database_url: DatabaseUrl = None, json:
     from ..rules import money
     from ..usecases import rates
 
-    with _market(data_dir, database_url, existing=True) as market:
+    with _market(data_dir, database_url) as market:
         known = rates.list_rates(market)
     text = "\n".join(f"1 {currency} is {money.to_text(usd)} dollars" for currency, usd in known.items())
     _say({currency: money.to_wire(usd) for currency, usd in known.items()}, text, json)
@@ -206,7 +206,7 @@ def verify(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Jso
     """Recompute the whole ledger; ends with status 1 and the first difference if there is one."""
     from ..usecases.verify import verify as recompute
 
-    with _market(data_dir, database_url, existing=True) as market:
+    with _market(data_dir, database_url) as market:
         verdict = recompute(market, _now())
     counted = f"ledger accounts: {verdict.accounts}, orders: {verdict.orders}"
     text = f"Everything adds up ({counted})." if verdict.difference is None else verdict.difference
@@ -218,10 +218,12 @@ def verify(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Jso
 
 
 @contextmanager
-def _market(data_dir: Path | None, database_url: str | None, *, existing: bool = False) -> "Iterator[Market]":
+def _market(
+    data_dir: Path | None, database_url: str | None, *, may_be_new: bool = False
+) -> "Iterator[Market]":
     """The market these options name; its refusals end the command with one readable line.
 
-    One that is not there yet is made, unless it must be `existing`.
+    One that is not there yet is a mistyped name, unless it `may_be_new`.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -236,8 +238,8 @@ def _market(data_dir: Path | None, database_url: str | None, *, existing: bool =
     try:
         settings = load(None, os.environ, flags)
         file = settings.database.removeprefix("sqlite:///")
-        if existing and file != settings.database and not Path(file).exists():
-            raise SetupError(f"There is no market in {file}.")
+        if not may_be_new and file != settings.database and not Path(file).exists():
+            raise SetupError(f"There is no market in {file}; start one with: openclore serve")
         store = open_store(settings.database)
     except (SettingsError, StoreError) as error:
         raise SetupError(str(error)) from None

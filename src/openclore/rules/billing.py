@@ -60,8 +60,9 @@ def cost(order: Order, now: int) -> Cost:
 
 
 def outstanding(order: Order, now: int) -> int:
-    """What the renter owes for the order at `now` and has not paid yet."""
-    return cost(order, now).charge - order.paid_host - order.paid_market
+    """What the renter owes for the order at `now` and has not paid yet; never below zero."""
+    due = cost(order, now)
+    return max(0, due.to_host - order.paid_host) + max(0, due.to_market - order.paid_market)
 
 
 def accrued(orders: Sequence[Order], now: int) -> int:

@@ -12,6 +12,7 @@ from . import money
 from .refused import Refused
 
 RELIABILITY_DAYS = 14
+DAY_SECONDS = 86_400
 
 
 class Visibility(StrEnum):
@@ -144,16 +145,25 @@ def _missing(what: str) -> Refused:
 
 
 def reliability(connected_at: int | None, uptime_seconds: int, until: int) -> float:
-    """The share of the 14 days before `until` (or since its first connection) that a server was heard of.
+    """The share of the last 14 days (or since its first connection) that a server was heard of, 0 to 1.
 
-    `until` is its last heartbeat written down: what is not written down yet counts neither way.
+    Days are UTC, today included. `until` is its last heartbeat written down: what is not written down yet
+    counts neither way.
     """
     if connected_at is None:
         return 0.0
-    window_seconds = min(until - connected_at, RELIABILITY_DAYS * 86_400)
+    window_seconds = until - max(connected_at, first_reliability_day(until) * DAY_SECONDS)
     return round(min(1.0, uptime_seconds / window_seconds), 4) if window_seconds > 0 else 1.0
 
 
+def first_reliability_day(now: int) -> int:
+    """The first of the days that count, in days since 1970."""
+    return now // DAY_SECONDS - RELIABILITY_DAYS + 1
+
+
 def continues(seen_until: int, now: int, offline_after_seconds: int) -> bool:
-    """Whether a heartbeat now follows the last one closely enough to vouch for the time between."""
-    return now - seen_until <= offline_after_seconds
+    """Whether the last heartbeat vouches for the time until `now`.
+
+    One from the future (the clock was turned back) vouches for nothing.
+    """
+    return abs(now - seen_until) <= offline_after_seconds

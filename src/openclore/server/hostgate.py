@@ -7,6 +7,7 @@ import msgspec
 import structlog
 from litestar import Request, Response, WebSocket, post, websocket
 from litestar.exceptions import WebSocketDisconnect
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..api.codes import Code
 from ..api.complaints import complaint
@@ -24,9 +25,10 @@ from ..api.hostlink import (
     Refused,
     Register,
 )
+from ..rules.refused import InvalidInput
 from ..rules.servers import continues
 from ..usecases import hosts
-from . import replies
+from . import bodies, replies
 from .keys import presented
 from .links import Link
 from .service import Service
@@ -34,6 +36,8 @@ from .service import Service
 HELLO_TIMEOUT_SECONDS = 10
 SILENCE_TIMEOUT_SECONDS = 30
 _POLICY_VIOLATION = 1008
+_INTERNAL_ERROR = 1011
+_REGISTER_BYTES_MAX = 4_096
 _FROM_AGENT: msgspec.json.Decoder[FromAgent] = msgspec.json.Decoder(FromAgent)
 
 log = structlog.get_logger()
@@ -49,7 +53,10 @@ def routes(service: Service) -> list[Any]:
     @post(REGISTER_PATH, status_code=200)
     async def register(request: Request[Any, Any, Any]) -> Response[bytes]:
         try:
-            asked = msgspec.json.decode(await request.body(), type=Register)
+            body = await bodies.read(request, _REGISTER_BYTES_MAX)
+            asked = msgspec.json.decode(body, type=Register)
+        except InvalidInput as error:
+            return replies.failure(Code.INVALID_INPUT, str(error))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return replies.failure(Code.INVALID_INPUT, str(complaint(error)))
         made = await service.write(hosts.register, service.market, asked.init_token)
@@ -66,11 +73,15 @@ def routes(service: Service) -> list[Any]:
             return
         try:
             await _serve(service, socket, server.id)
-        except _BadMessage as error:
-            await socket.send_data(msgspec.json.encode(Refused(reason=str(error))), mode="text")
+        except* _BadMessage as errors:
+            reason = str(errors.exceptions[0])
+            await socket.send_data(msgspec.json.encode(Refused(reason=reason)).decode(), mode="text")
             await socket.close(code=_POLICY_VIOLATION)
-        except (WebSocketDisconnect, TimeoutError):
+        except* (WebSocketDisconnect, TimeoutError):
             pass
+        except* SQLAlchemyError as errors:
+            log.error("a host's link is closed", server=server.id, exc_info=errors.exceptions[0])
+            await socket.close(code=_INTERNAL_ERROR)
 
     return [register, link]
 
@@ -91,20 +102,20 @@ async def _serve(service: Service, socket: Socket, server_id: int) -> None:
         await service.write(hosts.connect, service.market, server_id, hello, now)
         link.wake.set()
         log.info("host connected", server=server_id)
-        answering = asyncio.create_task(_answer(service, socket, link))
-        try:
-            await _listen(service, socket, link)
-        finally:
-            answering.cancel()
-            await asyncio.gather(answering, return_exceptions=True)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_listen(service, socket, link))
+            both.create_task(_answer(service, socket, link))
     finally:
         service.links.remove(link)
+        await service.write(hosts.keep_evidence, service.market, {server_id: link.unwritten})
         log.info("host disconnected", server=server_id)
 
 
 async def _listen(service: Service, socket: Socket, link: Link) -> None:
-    while service.links.is_current(link):
+    while True:
         beat = await _receive(socket, SILENCE_TIMEOUT_SECONDS)
+        if not service.links.is_current(link):
+            raise _BadMessage("a newer connection of this server took over")
         if not isinstance(beat, Beat):
             raise _BadMessage("after hello, only beat")
         now = service.clock()

@@ -25,6 +25,10 @@ class Link:
     taken_offline: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def unwritten(self) -> tuple[int, int]:
+        return self.heard_since, self.heard_until
+
 
 class Links:
     """By server id; a newer connection of the same server replaces the older."""
@@ -55,12 +59,13 @@ class Links:
             if link is not None:
                 link.taken_offline = True
 
-    def take_evidence(self) -> dict[int, tuple[int, int]]:
+    def evidence(self) -> dict[int, tuple[int, int]]:
         """Server id to the (since, until) of its heartbeats that nobody wrote down yet."""
-        evidence = {}
-        for link in list(self._by_server.values()):
-            since, until = link.heard_since, link.heard_until
-            if until > since:
-                evidence[link.server_id] = (since, until)
-                link.heard_since = until
-        return evidence
+        links = list(self._by_server.values())
+        return {link.server_id: link.unwritten for link in links if link.heard_until > link.heard_since}
+
+    def written_down(self, evidence: dict[int, tuple[int, int]]) -> None:
+        for server_id, (_, until) in evidence.items():
+            link = self._by_server.get(server_id)
+            if link is not None:
+                link.heard_since = max(link.heard_since, until)

@@ -52,7 +52,9 @@ class Loop:
         service, now = self._service, self._service.clock()
         started = time.monotonic()
         if started - self._evidence_at >= EVIDENCE_EVERY_SECONDS:
-            hosts.keep_evidence(service.market, service.links.take_evidence())
+            evidence = service.links.evidence()
+            hosts.keep_evidence(service.market, evidence)
+            service.links.written_down(evidence)
             self._evidence_at = started
         hosts.sweep(service.market, now)
         settlement.settle_due(service.market, now)

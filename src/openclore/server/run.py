@@ -3,10 +3,11 @@
 import asyncio
 import errno
 import fcntl
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import structlog
@@ -19,6 +20,10 @@ from .app import build
 from .loops import Loop
 from .service import Service, system_clock
 from .settings import Settings, SettingsError
+
+BACKLOG = 1_024
+CONNECTIONS_MAX = 20_000
+"""Idle keep-alive connections count; hosts' links do not."""
 
 log = structlog.get_logger()
 
@@ -48,19 +53,42 @@ async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
             port=port,
             interface=Interfaces.ASGINL,
             websockets=True,
+            backlog=BACKLOG,
+            backpressure=CONNECTIONS_MAX,
             log_enabled=False,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, server.stop)
         turning = asyncio.create_task(loop_turns.run(stop))
         announcing = asyncio.create_task(_announce(settings.host, port, ready))
-        await server.serve()
+        drained = await _until_drained(server, settings.drain_seconds)
         announcing.cancel()
         stop.set()
-        await turning
-        with suppress(asyncio.CancelledError):
-            await announcing
-        log.info("stopped")
+        await asyncio.gather(turning, announcing, return_exceptions=True)
+        log.info("stopped" if drained else "stopped, though requests were under way")
+    if not drained:
+        # The HTTP server's own threads would wait for their clients for ever.
+        os._exit(1)
+
+
+async def _until_drained(server: Server, drain_seconds: float) -> bool:
+    """Serve until a signal, then until all requests are answered; False if they took too long.
+
+    A second signal waits for nobody.
+    """
+    stopping, hurry = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        if stopping.is_set():
+            hurry.set()
+        stopping.set()
+        server.stop()  # type: ignore[no-untyped-call]
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    serving = asyncio.create_task(server.serve())
+    await asyncio.wait({serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    waiting = {serving, asyncio.create_task(hurry.wait())}
+    await asyncio.wait(waiting, timeout=drain_seconds, return_when=asyncio.FIRST_COMPLETED)
+    return serving.done()
 
 
 @contextmanager

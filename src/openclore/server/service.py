@@ -37,7 +37,7 @@ class Service:
         self.links = Links()
         self.loop_fails = False
         self._cursor = 0
-        self._following = threading.Lock()
+        self._following = threading.RLock()
 
     def start(self) -> None:
         """Take in the market as it is."""
@@ -78,4 +78,5 @@ class Service:
 
     def refresh(self, server_ids: list[int] | None) -> None:
         """Encode the rows of these servers anew, of all if None."""
-        self.snapshot.put(servers.listings(self.market, server_ids, self.clock()))
+        with self._following:
+            self.snapshot.put(servers.listings(self.market, server_ids, self.clock()))

@@ -18,12 +18,16 @@ class SettingsError(Exception):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where to listen and keep things. `database_url` replaces the SQLite file in `data_dir`."""
+    """Where to listen and keep things. `database_url` replaces the SQLite file in `data_dir`.
+
+    After a signal to stop, requests under way have `drain_seconds` to be answered.
+    """
 
     data_dir: str = ""
     database_url: str = ""
     host: str = "127.0.0.1"
     port: int = 8080
+    drain_seconds: float = 30.0
     policy: Policy = Policy()
 
     def __post_init__(self) -> None:
@@ -74,6 +78,9 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
 def _put(target: dict[str, Any], path: list[str], value: str) -> None:
     for step in path[:-1]:
         target = target.setdefault(step, {})
+        if not isinstance(target, dict):
+            name = f"{ENVIRONMENT_PREFIX}{'__'.join(path).upper()}"
+            raise SettingsError(f"{name}: {step} is a setting itself and has none below it")
     target[path[-1]] = value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 from litestar import Request, Response
+from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,14 +25,14 @@ from ..api.wallets import WalletsReply
 from ..rules.refused import InvalidInput, Refused
 from ..store.accounts import ApiKey
 from ..usecases import accounts, orders, servers
-from . import replies
+from . import bodies, replies
 from .keys import presented
 from .service import Service
 from .snapshot import preferred_encoding
 
 BODY_BYTES_MAX = 1_048_576
-_DRAIN_BYTES_MAX = 64 * BODY_BYTES_MAX
-"""How much of a body that is too large is read (and dropped), so that its sender hears the answer."""
+ALL_METHODS = list(HttpMethod)
+"""Taken so that the wrong ones are answered like everything unknown, and by nobody else."""
 
 log = structlog.get_logger()
 
@@ -71,7 +72,7 @@ async def marketplace(call: Call, _: Empty) -> AnyResponse:
         return Response(b"", status_code=304, headers=headers)
     if encoding:
         headers["Content-Encoding"] = encoding
-    return Response(body, media_type="application/json", headers=headers)
+    return Response(body, status_code=200, media_type="application/json", headers=headers)
 
 
 async def my_orders(call: Call, request: MyOrders) -> MyOrdersReply:
@@ -143,13 +144,17 @@ def _route(service: Service, endpoint: Endpoint[Any, Any], action: Action) -> HT
             return replies.failure(Code.DATABASE_ERROR, "the database failed, look before trying again")
 
     path = endpoints.BASE_PATH + endpoint.path
-    return HTTPRouteHandler(path, http_method=endpoint.methods, name=endpoint.name)(answer)
+    return HTTPRouteHandler(path, http_method=ALL_METHODS, name=endpoint.name)(answer)
 
 
 async def _answer(
     service: Service, endpoint: Endpoint[Any, Any], action: Action, request: AnyRequest
 ) -> AnyResponse:
-    body = await _body(request)
+    if request.method not in endpoint.methods:
+        return replies.failure(
+            Code.INVALID_ENDPOINT, f"{endpoint.name} takes {' or '.join(endpoint.methods)}"
+        )
+    body = await bodies.read(request, BODY_BYTES_MAX)
     secret = presented(request.headers)
     key = None
     if secret is not None or endpoint.key == "required":
@@ -172,20 +177,7 @@ async def _identify(service: Service, secret: str | None) -> ApiKey | None:
     return service.keys.recall(secret) or await service.read(service.keys.look_up, secret)
 
 
-async def _body(request: AnyRequest) -> bytes | None:
-    """The body; None if it is too large."""
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= BODY_BYTES_MAX:
-            chunks.append(chunk)
-        elif size > _DRAIN_BYTES_MAX:
-            break
-    return b"".join(chunks) if size <= BODY_BYTES_MAX else None
-
-
-def _decode(endpoint: Endpoint[Any, Any], request: AnyRequest, body: bytes | None) -> Any:
+def _decode(endpoint: Endpoint[Any, Any], request: AnyRequest, body: bytes) -> Any:
     """The request, from where the endpoint carries it; on GET a body may be replaced by the query.
 
     Raises:
@@ -193,8 +185,6 @@ def _decode(endpoint: Endpoint[Any, Any], request: AnyRequest, body: bytes | Non
     """
     if endpoint.carries == "nothing":
         return Empty()
-    if body is None:
-        raise InvalidInput(f"a body may have at most {BODY_BYTES_MAX} bytes")
     try:
         if endpoint.carries == "query" or (request.method == "GET" and not body):
             return msgspec.convert(dict(request.query_params), endpoint.request, strict=False)

@@ -8,13 +8,13 @@ from .tables import accounts, api_keys
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """A person or company; may rent and host."""
+    """A person or company; may rent and host. A limit that is None is the market's."""
 
     id: int
     email: str
     created_at: int
-    orders_max: int
-    servers_max: int
+    orders_max: int | None
+    servers_max: int | None
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,12 +27,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: int | None
 
 
-def add(tx: Connection, email: str, orders_max: int, servers_max: int, now: int) -> Account:
-    row = tx.execute(
-        accounts.insert()
-        .values(email=email, created_at=now, orders_max=orders_max, servers_max=servers_max)
-        .returning(accounts)
-    ).one()
+def add(tx: Connection, email: str, now: int) -> Account:
+    row = tx.execute(accounts.insert().values(email=email, created_at=now).returning(accounts)).one()
     return as_struct(row, Account)
 
 

@@ -52,6 +52,14 @@ class InsufficientFunds(Exception):
     """The debit account holds less than the transfer's amount."""
 
 
+class LedgerOverflow(Exception):
+    """A balance would not fit its column any more."""
+
+
+BALANCE_MAX = 9 * 10**18
+"""Either side of zero; 64-bit columns hold a little more."""
+
+
 def wallet(tx: Connection, account_id: int, currency: Currency) -> LedgerAccount:
     """An account's wallet, opened if it had none."""
     return _open(tx, Kind.WALLET, account_id, currency)
@@ -101,6 +109,7 @@ def post(tx: Connection, transfer: Transfer) -> bool:
     Raises:
         IdempotencyConflict: its key belongs to another movement; nothing changed.
         InsufficientFunds: the debit account can't pay it; nothing changed.
+        LedgerOverflow: a balance would leave the bounds of its column; nothing changed.
     """
     before = tx.execute(
         select(transfers).where(transfers.c.idempotency_key == transfer.idempotency_key)
@@ -116,6 +125,11 @@ def post(tx: Connection, transfer: Transfer) -> bool:
     if debit.kind is not Kind.OUTSIDE and debit.balance < transfer.amount:
         raise InsufficientFunds(
             f"account {debit.id} holds {debit.balance}, the transfer is {transfer.amount}"
+        )
+    credit = by_id(tx, transfer.credit_id)
+    if debit.balance - transfer.amount < -BALANCE_MAX or credit.balance + transfer.amount > BALANCE_MAX:
+        raise LedgerOverflow(
+            f"the ledger can't hold {transfer.amount} more between {debit.id} and {credit.id}"
         )
     tx.execute(transfers.insert().values(**msgspec.structs.asdict(transfer)))
     balance = ledger_accounts.c.balance

@@ -9,11 +9,10 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from ..api.specs import Specs
-from ..rules.servers import RELIABILITY_DAYS, Server, Settings
+from ..rules.servers import DAY_SECONDS, Server, Settings, first_reliability_day
+from .orders import ACTIVE
 from .rows import as_struct
 from .tables import orders, servers, uptimes
-
-DAY_SECONDS = 86_400
 
 
 def add(tx: Connection, account_id: int, name: str, init_token: str, now: int) -> Server:
@@ -24,8 +23,28 @@ def add(tx: Connection, account_id: int, name: str, init_token: str, now: int) -
     return msgspec.structs.replace(new, id=server_id)
 
 
-def save(tx: Connection, server: Server) -> None:
-    tx.execute(update(servers).where(servers.c.id == server.id).values(**_values(server)))
+def save_settings(tx: Connection, server_id: int, settings: Settings) -> None:
+    _update(tx, server_id, settings=msgspec.json.encode(settings).decode())
+
+
+def save_facts(tx: Connection, server: Server) -> None:
+    """Keep what the agent says of the machine, and that it has connected."""
+    names = ("init_token", "connected_at", "public_address", "port_low", "port_high", "specs", "gpu_array")
+    values = _values(server)
+    _update(tx, server.id, cuda_version=server.cuda_version, **{name: values[name] for name in names})
+
+
+def set_presence(tx: Connection, server_id: int, *, online: bool, seen_until: int) -> None:
+    _update(tx, server_id, online=online, seen_until=seen_until)
+
+
+def assignments_changed(tx: Connection, server_id: int) -> None:
+    """What should run on the machine is another list now."""
+    _update(tx, server_id, generation=servers.c.generation + 1)
+
+
+def set_last_port(tx: Connection, server_id: int, port: int) -> None:
+    _update(tx, server_id, last_port=port)
 
 
 def by_id(tx: Connection, server_id: int) -> Server | None:
@@ -67,21 +86,19 @@ def every(tx: Connection) -> list[Server]:
     return [_server(row) for row in tx.execute(select(*_COLUMNS).order_by(servers.c.id))]
 
 
-def silent(tx: Connection, since: int) -> list[Server]:
-    """Servers that count as online but were last heard of before `since`."""
-    rows = tx.execute(select(*_COLUMNS).where(servers.c.online, servers.c.seen_until < since))
-    return [_server(row) for row in rows]
+def silent(tx: Connection, since: int, until: int) -> list[int]:
+    """Ids of the servers that count as online but were not heard of between these times."""
+    heard_then = servers.c.seen_until.between(since, until)
+    return list(tx.execute(select(servers.c.id).where(servers.c.online, ~heard_then)).scalars())
 
 
-def lost(tx: Connection, since: int) -> list[Server]:
-    """Offline servers that hold an order and were last heard of before `since`."""
-    held = select(orders.c.server_id).where(orders.c.state != "ended")
-    rows = tx.execute(
-        select(*_COLUMNS).where(
-            servers.c.online.is_(False), servers.c.seen_until < since, servers.c.id.in_(held)
-        )
+def lost(tx: Connection, since: int) -> list[int]:
+    """Ids of the offline servers that hold an order and were last heard of before `since`."""
+    held = select(orders.c.server_id).where(ACTIVE)
+    query = select(servers.c.id).where(
+        servers.c.online.is_(False), servers.c.seen_until < since, servers.c.id.in_(held)
     )
-    return [_server(row) for row in rows]
+    return list(tx.execute(query).scalars())
 
 
 def heard(tx: Connection, seen: dict[int, tuple[int, int]]) -> None:
@@ -122,12 +139,16 @@ def uptime_seconds(tx: Connection, among: Sequence[int] | None, now: int) -> dic
     """How long each of these servers (or of all) was heard of in the days that count for its reliability."""
     query = (
         select(uptimes.c.server_id, func.sum(uptimes.c.seconds).label("seconds"))
-        .where(uptimes.c.day >= now // DAY_SECONDS - RELIABILITY_DAYS)
+        .where(uptimes.c.day >= first_reliability_day(now))
         .group_by(uptimes.c.server_id)
     )
     if among is not None:
         query = query.where(uptimes.c.server_id.in_(among))
     return {row.server_id: int(row.seconds) for row in tx.execute(query)}
+
+
+def _update(tx: Connection, server_id: int, **values: object) -> None:
+    tx.execute(update(servers).where(servers.c.id == server_id).values(**values))
 
 
 def _values(server: Server) -> dict[str, object]:

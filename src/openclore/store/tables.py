@@ -37,8 +37,9 @@ accounts = Table(
     Column("id", Identity, primary_key=True),
     Column("email", Text, nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
-    Column("orders_max", Integer, nullable=False),
-    Column("servers_max", Integer, nullable=False),
+    # Null: what the market's policy says.
+    Column("orders_max", Integer),
+    Column("servers_max", Integer),
     sqlite_autoincrement=True,
 )
 
@@ -185,7 +186,13 @@ orders = Table(
         sqlite_where=text("state <> 'ended'"),
         postgresql_where=text("state <> 'ended'"),
     ),
-    Index("ix_orders_account_id", "account_id", "state"),
+    Index("ix_orders_account_id", "account_id"),
+    Index(
+        "ix_orders_active_account_id",
+        "account_id",
+        sqlite_where=text("state <> 'ended'"),
+        postgresql_where=text("state <> 'ended'"),
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -30,7 +30,7 @@ def create_account(market: Market, email: str, now: int) -> Account:
     with market.store.writing() as tx:
         if accounts.by_email(tx, email):
             raise InvalidInput(f"{email} has an account already")
-        account = accounts.add(tx, email, market.policy.orders_max, market.policy.servers_max, now)
+        account = accounts.add(tx, email, now)
         events.append(tx, events.Kind.ACCOUNT_CREATED, now, account_id=account.id)
         return account
 
@@ -104,6 +104,8 @@ def credit(
             made = ledger.post(tx, transfer)
         except ledger.IdempotencyConflict:
             raise InvalidInput("this idempotency key was used for another credit") from None
+        except ledger.LedgerOverflow:
+            raise InvalidInput(f"the market can't hold so much {currency}") from None
         if made:
             settlement.settle(tx, market.policy, account.id, currency, now)
             events.append(

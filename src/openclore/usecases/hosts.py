@@ -43,11 +43,10 @@ def connect(market: Market, server_id: int, hello: Hello, now: int) -> None:
     with market.store.writing() as tx:
         server = servers.by_id(tx, server_id)
         assert server is not None
-        first = server.connected_at is None
-        server = msgspec.structs.replace(
+        known = msgspec.structs.replace(
             server,
             init_token=None,
-            connected_at=now if first else server.connected_at,
+            connected_at=now if server.connected_at is None else server.connected_at,
             public_address=hello.public_address,
             port_low=hello.port_low,
             port_high=hello.port_high,
@@ -55,8 +54,8 @@ def connect(market: Market, server_id: int, hello: Hello, now: int) -> None:
             gpu_array=list(hello.gpu_array),
             cuda_version=hello.cuda_version,
         )
-        servers.save(tx, server)
-        if first:
+        if known != server:
+            servers.save_facts(tx, known)
             events.append(
                 tx,
                 events.Kind.SERVER_CONNECTED,
@@ -64,7 +63,7 @@ def connect(market: Market, server_id: int, hello: Hello, now: int) -> None:
                 account_id=server.account_id,
                 server_id=server.id,
             )
-        _heard(tx, market, server, now)
+        _heard(tx, market, known, now)
         _take_in(tx, market, server_id, hello.containers, now)
 
 
@@ -86,23 +85,25 @@ def keep_evidence(market: Market, heard: dict[int, tuple[int, int]]) -> None:
 
 
 def sweep(market: Market, now: int) -> None:
-    """Take hosts offline that fell silent, and end the orders of those gone for too long."""
+    """Take hosts offline that fell silent, and end the orders of those gone for too long.
+
+    Raises:
+        ExceptionGroup: what failed, once all others are done.
+    """
+    after_seconds = market.policy.offline_after_seconds
     with market.store.reading() as tx:
-        silent = servers.silent(tx, now - market.policy.offline_after_seconds)
+        silent = servers.silent(tx, now - after_seconds, now + after_seconds)
         lost = servers.lost(tx, now - market.policy.host_lost_after_seconds)
-    if not silent and not lost:
-        return
-    with market.store.writing() as tx:
-        for server in silent:
-            current = servers.by_id(tx, server.id)
-            if current is not None and current.seen_until == server.seen_until:
-                _go_offline(tx, market, current, now)
-        for server in lost:
-            order = orders.active_on_server(tx, server.id)
-            current = servers.by_id(tx, server.id)
-            if order is not None and current is not None and not current.online:
-                settlement.settle(tx, market.policy, order.account_id, order.currency, now)
-                _end(tx, market, order.id, now, EndReason.HOST_LOST, "the host was away for too long")
+    failed = []
+    for judge, server_ids in ((_judge_silent, silent), (_judge_lost, lost)):
+        for server_id in server_ids:
+            try:
+                with market.store.writing() as tx:
+                    judge(tx, market, server_id, now)
+            except Exception as error:
+                failed.append(error)
+    if failed:
+        raise ExceptionGroup("hosts that can't be judged", failed)
 
 
 def assignments(market: Market, server_id: int, now: int) -> Assignments:
@@ -116,7 +117,8 @@ def assignments(market: Market, server_id: int, now: int) -> Assignments:
 
 
 def _assignment(tx: Connection, market: Market, order: Order, now: int) -> Assignment:
-    exhausts_at = ledger.wallet(tx, order.account_id, order.currency).exhausts_at
+    wallet = ledger.wallets_of(tx, order.account_id).get(order.currency)
+    exhausts_at = wallet.exhausts_at if wallet else None
     ends = [order.ends_at, now + market.policy.host_lost_after_seconds]
     ends += [exhausts_at] if exhausts_at is not None else []
     return Assignment(
@@ -132,38 +134,39 @@ def _assignment(tx: Connection, market: Market, order: Order, now: int) -> Assig
 
 def _heard(tx: Connection, market: Market, server: Server, now: int) -> None:
     """Count a server as online from `now` on; a gap in its heartbeats stays unbilled."""
-    if server.online and not server_rules.continues(
-        server.seen_until, now, market.policy.offline_after_seconds
-    ):
-        server = _go_offline(tx, market, server, now)
-    if server.online:
+    after_seconds = market.policy.offline_after_seconds
+    if server.online and server_rules.continues(server.seen_until, now, after_seconds):
         servers.heard(tx, {server.id: (server.seen_until, now)})
         return
-    servers.save(tx, msgspec.structs.replace(server, online=True, seen_until=now))
+    if server.online:
+        _settle_order(tx, market, settlement.take_offline(tx, server, now), now)
+    servers.set_presence(tx, server.id, online=True, seen_until=now)
     order = orders.active_on_server(tx, server.id)
     if order is not None:
         orders.save(tx, billing.started(order, now))
-        settlement.settle(tx, market.policy, order.account_id, order.currency, now)
+        _settle_order(tx, market, order, now)
     events.append(tx, events.Kind.SERVER_ONLINE, now, account_id=server.account_id, server_id=server.id)
 
 
-def _go_offline(tx: Connection, market: Market, server: Server, now: int) -> Server:
-    """Count a server as offline since its last heartbeat; its order stops accruing there."""
-    server = msgspec.structs.replace(server, online=False)
-    servers.save(tx, server)
-    order = orders.active_on_server(tx, server.id)
+def _judge_silent(tx: Connection, market: Market, server_id: int, now: int) -> None:
+    """Take a server offline unless it was heard of meanwhile."""
+    server = servers.by_id(tx, server_id)
+    after_seconds = market.policy.offline_after_seconds
+    if server and server.online and not server_rules.continues(server.seen_until, now, after_seconds):
+        _settle_order(tx, market, settlement.take_offline(tx, server, now), now)
+
+
+def _judge_lost(tx: Connection, market: Market, server_id: int, now: int) -> None:
+    """End the order of a server that is still away."""
+    server, order = servers.by_id(tx, server_id), orders.active_on_server(tx, server_id)
+    if server and order and not server.online:
+        _settle_order(tx, market, order, now)
+        _end(tx, market, order.id, now, EndReason.HOST_LOST, "the host was away for too long")
+
+
+def _settle_order(tx: Connection, market: Market, order: Order | None, now: int) -> None:
     if order is not None:
-        orders.save(tx, billing.stopped(order, server.seen_until))
         settlement.settle(tx, market.policy, order.account_id, order.currency, now)
-    events.append(
-        tx,
-        events.Kind.SERVER_OFFLINE,
-        now,
-        account_id=server.account_id,
-        server_id=server.id,
-        seen_until=server.seen_until,
-    )
-    return server
 
 
 def _take_in(tx: Connection, market: Market, server_id: int, containers: list[Container], now: int) -> None:
@@ -172,7 +175,7 @@ def _take_in(tx: Connection, market: Market, server_id: int, containers: list[Co
     if order is None or container is None:
         return
     if container.state == "failed":
-        settlement.settle(tx, market.policy, order.account_id, order.currency, now)
+        _settle_order(tx, market, order, now)
         _end(tx, market, order.id, now, EndReason.FAILED, container.detail)
         return
     moved = order_rules.after_report(order, container)
@@ -198,4 +201,4 @@ def _end(tx: Connection, market: Market, order_id: int, now: int, reason: EndRea
     order = orders.by_id(tx, order_id)
     if order is not None and order.state is not State.ENDED:
         settlement.end(tx, order, now, reason, detail)
-        settlement.settle(tx, market.policy, order.account_id, order.currency, now)
+        _settle_order(tx, market, order, now)

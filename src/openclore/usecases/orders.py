@@ -19,6 +19,7 @@ from ..rules.orders import Deployment, EndReason, Order, State
 from ..rules.refused import InvalidInput, Refused
 from ..rules.servers import Server, Visibility
 from ..store import accounts, events, ledger, orders, servers
+from ..store.accounts import Account
 from . import settlement
 from .market import Market
 
@@ -54,7 +55,7 @@ def create_order(market: Market, account_id: int, request: CreateOrder, now: int
                 server_rented=server is not None and orders.active_on_server(tx, server.id) is not None,
                 accepted=server.settings.accepted if server else {},
                 active_orders=orders.count_active(tx, account_id),
-                orders_max=account.orders_max,
+                orders_max=_orders_max(market, account),
             )
         )
         assert server is not None
@@ -83,12 +84,9 @@ def create_order(market: Market, account_id: int, request: CreateOrder, now: int
         if ledger.wallet(tx, account_id, currency).balance < needed:
             raise Refused(Refusal.NOT_ENOUGH_BALANCE)
         order = orders.add(tx, order)
-        server = msgspec.structs.replace(
-            server,
-            generation=server.generation + 1,
-            last_port=max((port.public for port in deployment.ports), default=server.last_port),
-        )
-        servers.save(tx, server)
+        servers.assignments_changed(tx, server.id)
+        if deployment.ports:
+            servers.set_last_port(tx, server.id, deployment.ports[-1].public)
         events.append(
             tx,
             events.Kind.ORDER_CREATED,
@@ -98,7 +96,10 @@ def create_order(market: Market, account_id: int, request: CreateOrder, now: int
             order_id=order.id,
         )
         settlement.settle(tx, market.policy, account_id, currency, now)
-        return CreateOrderReply(code=0, order=_row(order, server, now))
+        # Without the two members whose documented shape the official SDK can't read: a program that uses
+        # it gets its order, and `my_orders` has them.
+        row = msgspec.structs.replace(_row(order, server, now), pub_cluster=None, tcp_ports=None)
+        return CreateOrderReply(code=0, order=row)
 
 
 def cancel_order(market: Market, account_id: int, request: CancelOrder, now: int) -> None:
@@ -128,9 +129,13 @@ def my_orders(market: Market, account_id: int, request: MyOrders, now: int) -> M
     with market.store.reading() as tx:
         found = orders.of_renter(tx, account_id, with_ended=request.return_completed)
         machines = {s.id: s for s in servers.by_ids(tx, sorted({order.server_id for order in found}))}
-        limit = accounts.by_id(tx, account_id).orders_max
+        limit = _orders_max(market, accounts.by_id(tx, account_id))
     rows = [_row(order, machines[order.server_id], now) for order in found]
     return MyOrdersReply(code=0, orders=rows, limit=limit)
+
+
+def _orders_max(market: Market, account: Account) -> int:
+    return market.policy.orders_max if account.orders_max is None else account.orders_max
 
 
 def _deployment(request: CreateOrder, server: Server) -> Deployment:

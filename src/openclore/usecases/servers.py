@@ -23,6 +23,7 @@ from ..rules.orders import Order
 from ..rules.refused import InvalidInput, Refused
 from ..rules.servers import Server, Visibility
 from ..store import accounts, events, orders, rates, servers
+from ..store.accounts import Account
 from .accounts import account_named
 from .market import Market
 from .secrets import new_init_token
@@ -51,7 +52,7 @@ def create_server(market: Market, email: str, name: str, now: int) -> Server:
         present = servers.of_host(tx, account.id)
         if any(server.name == name for server in present):
             raise InvalidInput(f"{account.email} has a server named {name!r} already")
-        if len(present) >= account.servers_max:
+        if len(present) >= _servers_max(market, account):
             raise InvalidInput(f"{account.email} has {len(present)} servers, the most it may have")
         server = servers.add(tx, account.id, name, new_init_token(), now)
         events.append(tx, events.Kind.SERVER_CREATED, now, account_id=account.id, server_id=server.id)
@@ -62,8 +63,12 @@ def my_servers(market: Market, account_id: int) -> MyServersReply:
     """The account's servers, oldest first."""
     with market.store.reading() as tx:
         found = servers.of_host(tx, account_id)
-        limit = accounts.by_id(tx, account_id).servers_max
+        limit = _servers_max(market, accounts.by_id(tx, account_id))
     return MyServersReply(code=0, servers=[_my_server(server) for server in found], limit=limit)
+
+
+def _servers_max(market: Market, account: Account) -> int:
+    return market.policy.servers_max if account.servers_max is None else account.servers_max
 
 
 def server_config(
@@ -97,7 +102,7 @@ def set_server_settings(market: Market, account_id: int, request: SetServerSetti
         settings = server_rules.settings_from(request)
         if settings == server.settings:
             return
-        servers.save(tx, msgspec.structs.replace(server, settings=settings))
+        servers.save_settings(tx, server.id, settings)
         events.append(
             tx, events.Kind.SERVER_SETTINGS_CHANGED, now, account_id=account_id, server_id=server.id
         )

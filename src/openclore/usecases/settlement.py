@@ -9,14 +9,20 @@ from ..api.currencies import Currency
 from ..rules import billing
 from ..rules.orders import EndReason, Order
 from ..rules.policy import Policy
+from ..rules.servers import Server, continues
 from ..store import events, ledger, orders, servers
 from .market import Market
 
 
 def settle(tx: Connection, policy: Policy, account_id: int, currency: Currency, now: int) -> None:
-    """Bring one wallet up to `now`: end what reached its end, each at its second, then post what accrued."""
+    """Bring one wallet up to `now`: end what reached its end, each at its second, then post what accrued.
+
+    Nobody is charged for a host's silence, whether or not the loop has noticed it yet.
+    """
     wallet = ledger.wallet(tx, account_id, currency)
-    running = orders.active_on_wallet(tx, account_id, currency)
+    running = [
+        _at_evidence(tx, policy, order, now) for order in orders.active_on_wallet(tx, account_id, currency)
+    ]
     while ending := billing.next_ending(wallet.balance, running, now):
         for order in (order for order in running if order.id in ending.order_ids):
             end(tx, order, ending.at, ending.reason)
@@ -42,9 +48,7 @@ def settle_holder(tx: Connection, policy: Policy, server_id: int, now: int) -> N
 def end(tx: Connection, order: Order, at: int, reason: EndReason, detail: str = "") -> Order:
     """End an order at `at`, with all it cost posted and its machine told. Its wallet is for `settle` next."""
     order = _post(tx, billing.ended(order, at, reason, detail), at)
-    server = servers.by_id(tx, order.server_id)
-    if server is not None:
-        servers.save(tx, msgspec.structs.replace(server, generation=server.generation + 1))
+    servers.assignments_changed(tx, order.server_id)
     events.append(
         tx,
         events.Kind.ORDER_ENDED,
@@ -54,6 +58,28 @@ def end(tx: Connection, order: Order, at: int, reason: EndReason, detail: str = 
         order_id=order.id,
         reason=reason,
         detail=detail,
+    )
+    return order
+
+
+def take_offline(tx: Connection, server: Server, now: int) -> Order | None:
+    """Count a server as offline since its last heartbeat; its order, whose meter stops there.
+
+    The order's wallet is for `settle` next.
+    """
+    heard_until = min(server.seen_until, now)
+    servers.set_presence(tx, server.id, online=False, seen_until=heard_until)
+    order = orders.active_on_server(tx, server.id)
+    if order is not None:
+        order = billing.stopped(order, heard_until)
+        orders.save(tx, order)
+    events.append(
+        tx,
+        events.Kind.SERVER_OFFLINE,
+        now,
+        account_id=server.account_id,
+        server_id=server.id,
+        seen_until=heard_until,
     )
     return order
 
@@ -75,6 +101,16 @@ def settle_due(market: Market, now: int) -> None:
             failed.append(error)
     if failed:
         raise ExceptionGroup("wallets that can't be settled", failed)
+
+
+def _at_evidence(tx: Connection, policy: Policy, order: Order, now: int) -> Order:
+    """The order, its meter stopped if its host has fallen silent."""
+    if order.active_since is None:
+        return order
+    server = servers.by_id(tx, order.server_id)
+    if server is None or continues(server.seen_until, now, policy.offline_after_seconds):
+        return order
+    return take_offline(tx, server, now) or order
 
 
 def _post(tx: Connection, order: Order, now: int) -> Order:

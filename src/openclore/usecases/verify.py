@@ -33,7 +33,7 @@ def verify(market: Market, now: int) -> Verdict:
         for order in orders.every(tx):
             seen += 1
             paid = ledger.sums_by_reference(tx, f"order:{order.id}")
-            cost = billing.cost(order, now)
+            cost = billing.cost(order, max(now, order.posted_at))
             for kind, kept, due in (
                 ("rental", order.paid_host, cost.to_host),
                 ("fees", order.paid_market, cost.to_market),

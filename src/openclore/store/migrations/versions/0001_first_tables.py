@@ -15,8 +15,8 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("orders_max", sa.Integer(), nullable=False),
-        sa.Column("servers_max", sa.Integer(), nullable=False),
+        sa.Column("orders_max", sa.Integer(), nullable=True),
+        sa.Column("servers_max", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accounts")),
         sa.UniqueConstraint("email", name=op.f("uq_accounts_email")),
         sqlite_autoincrement=True,
@@ -142,7 +142,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_orders")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_orders_account_id", "orders", ["account_id", "state"], unique=False)
+    op.create_index("ix_orders_account_id", "orders", ["account_id"], unique=False)
+    op.create_index(
+        "ix_orders_active_account_id",
+        "orders",
+        ["account_id"],
+        unique=False,
+        sqlite_where=sa.text("state <> 'ended'"),
+        postgresql_where=sa.text("state <> 'ended'"),
+    )
     op.create_index(
         "uq_orders_holder",
         "orders",
@@ -219,6 +227,12 @@ def downgrade() -> None:
     op.drop_table("transfers")
     op.drop_index(
         "uq_orders_holder",
+        table_name="orders",
+        sqlite_where=sa.text("state <> 'ended'"),
+        postgresql_where=sa.text("state <> 'ended'"),
+    )
+    op.drop_index(
+        "ix_orders_active_account_id",
         table_name="orders",
         sqlite_where=sa.text("state <> 'ended'"),
         postgresql_where=sa.text("state <> 'ended'"),
