@@ -50,6 +50,9 @@ class Process:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    def kill(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
         """Signal it and wait for its end; its status."""
         if self.running():

@@ -38,6 +38,11 @@ class MarketMachine(RuleBasedStateMachine):
             self.world.add_server(f"rack-{number}", usd_on_demand=price, mrl=6 * number)
         self.credited = 0
         self.silent: set[int] = set()
+        # The model of presence: seconds each server was there, how often it fell silent, and both at
+        # the moment that an order was made.
+        self.there = dict.fromkeys(range(1, 5), 0)
+        self.gaps = dict.fromkeys(range(1, 5), 0)
+        self.at_start: dict[int, tuple[int, int]] = {}
 
     @rule(cents=st.integers(1, 3_000))
     def credit(self, cents: int) -> None:
@@ -48,7 +53,8 @@ class MarketMachine(RuleBasedStateMachine):
     def rent(self, server: int) -> None:
         before = self.rows()
         try:
-            self.world.rent(server)
+            made = self.world.rent(server)
+            self.at_start[made.id] = (self.there[server], self.gaps[server])
         except Refused:
             assert [o.id for o in self.rows()] == [o.id for o in before]
 
@@ -64,6 +70,7 @@ class MarketMachine(RuleBasedStateMachine):
         self.world.now += seconds
         for server in range(1, 5):
             if server not in self.silent:
+                self.there[server] += seconds
                 self.keep(server)
         if turning:
             self.world.turn()
@@ -76,6 +83,7 @@ class MarketMachine(RuleBasedStateMachine):
     @rule(server=st.integers(1, 4))
     def fall_silent(self, server: int) -> None:
         self.silent.add(server)
+        self.gaps[server] += 1
 
     @rule(server=st.integers(1, 4))
     def come_back(self, server: int) -> None:
@@ -112,6 +120,16 @@ class MarketMachine(RuleBasedStateMachine):
             if order.ended_at is not None:
                 last = order.ended_at - (order.end_reason in PLANNED)
                 assert seconds <= max(last, order.posted_at) - order.created_at
+
+    @invariant()
+    def nobody_pays_for_silence(self) -> None:
+        """But for the seconds until a host counts as silent, once per gap."""
+        for order in self.rows():
+            if order.state is State.ENDED:
+                there, gaps = self.at_start[order.id]
+                silences = self.gaps[order.server_id] - gaps + 1
+                grace_seconds = self.world.policy.offline_after_seconds * silences
+                assert order.active_seconds <= self.there[order.server_id] - there + grace_seconds
 
     @invariant()
     def a_machine_has_one_order_at_most(self) -> None:
