@@ -351,8 +351,10 @@ def _demo_port() -> int:
 
 
 def _free_range() -> str:
-    """Ten neighbouring ports, free just now."""
-    for low in range(30_000, 31_000, 10):
+    """Ten neighbouring ports, free just now; two demos at once look in different places."""
+    first = os.getpid() % 100
+    for step in range(100):
+        low = 30_000 + (first + step) % 100 * 10
         if not any(_answers(port) for port in range(low, low + 10)):
             return f"{low}-{low + 9}"
     raise DeployError("the ports 30000 to 30999 are all in use")
