@@ -70,20 +70,24 @@ def new_sqlite_store(sqlite_template: Path, quick_dir: Path) -> Callable[[], Sto
     return make
 
 
+@pytest.fixture
+def postgres_database(postgres_url: str) -> str:
+    """The address of a new, empty database."""
+    name = f"market_{uuid.uuid4().hex}"
+    url = postgres_url.replace("postgresql://", "postgresql+psycopg://")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return postgres_url.replace("/postgres?", f"/{name}?", 1)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """An empty market's database; every test that takes it runs on both."""
     if request.param == "sqlite":
         opened = request.getfixturevalue("new_sqlite_store")()
     else:
-        base = request.getfixturevalue("postgres_url")
-        name = f"market_{uuid.uuid4().hex}"
-        engine = create_engine(
-            base.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
-        )
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        opened = open_store(base.replace("/postgres?", f"/{name}?", 1))
+        opened = open_store(request.getfixturevalue("postgres_database"))
     yield opened
     opened.close()
