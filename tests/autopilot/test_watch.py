@@ -110,6 +110,23 @@ def watch_on(account: Account, receiver: Receiver, tmp_path: Path, log: Log | No
 DOWN = NetworkError("wallets: the market can't be reached.")
 
 
+def test_one_address_is_one_target():
+    with pytest.raises(SetupError, match="one at a time"):
+        targets_of(["json://127.0.0.1:1/,json://127.0.0.1:2/"])
+
+
+def test_a_message_for_a_target_that_is_gone_waits_for_nobody(new_receiver, tmp_path):
+    there, gone = new_receiver(), "json://127.0.0.1:1/"
+    path = tmp_path / "m.json"
+
+    def watch(*urls: str, account: Account) -> Watch:
+        return Watch(account, RULE, targets_of(list(urls)), path, tell=Log(), date=lambda: 0.0)
+
+    assert watch(there.url, gone, account=Account(0.5)).once() is False
+    assert watch(there.url, account=Account(0.5)).once() is True
+    assert there.titles == ["bitcoin is low: 0.5"]
+
+
 def test_a_real_receiver_hears_of_low_and_back_once(receiver, tmp_path):
     watch = watch_on(Account(2.0, 0.5, 0.4, 1.02, 1.06, 2.0), receiver, tmp_path)
     assert rounds(watch, 6) == [True] * 6

@@ -281,6 +281,8 @@ def test_a_spot_order_sends_its_bid_and_no_required_price(openclore):
         (("rent", "5", "--image", "a", "--currency", "usd"), 8, "not on the marketplace"),
         ((*RENT, "--max-price-per-hour", "0.1"), 8, "costs 0.1083 USD-Blockchain an hour, more than 0.10"),
         (("rent", "70123", "--image", "a b", "--currency", "usd"), 2, "image: must be at most 128"),
+        ((*RENT, "--max-price-per-hour", "nan"), 2, "must be a finite number"),
+        ((*RENT, "--timeout", "inf"), 2, "must be a finite number"),
         ((*RENT, "--port", "22"), 2, "must look like 22:tcp"),
         ((*RENT, "--port", "22:udp"), 2, "ports"),
         ((*RENT, "--env", "NOT_SET_ANYWHERE"), 2, "is not set here"),

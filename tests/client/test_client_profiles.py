@@ -65,11 +65,29 @@ def test_the_key_of_a_profile_goes_to_its_address_only(profiles, monkeypatch):
     assert used() == ("http://other.test/v1", None)
 
 
-@pytest.mark.parametrize("url", ["", "market", "ftp://x/v1", "http://", "http://x/v1?key=1", "http:///v1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "market",
+        "ftp://x/v1",
+        "http://",
+        "http://x/v1?key=1",
+        "http:///v1",
+        "http://[::1/v1",
+        "http://x:99999/v1",
+    ],
+)
 def test_an_address_that_cannot_be_one_is_refused(url):
     if url:
         with pytest.raises(SetupError, match="must look like"):
             Clore("k", base_url=url)
+
+
+def test_an_address_holds_no_password_and_the_refusal_does_not_repeat_it():
+    with pytest.raises(SetupError, match="user or a password") as caught:
+        Clore("k", base_url="http://user:s3cret@x/v1")
+    assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel", "x" * 2_000, "nul\0"])

@@ -32,6 +32,8 @@ def listed(*rows: dict[str, object], date: float | None = None) -> httpx2.Respon
         reply(b"<html>", 502),
         reply(b"<html>", 503),
         reply({"code": 1}, 504),
+        reply({"error": "upstream timed out"}, 504),
+        reply({"error": "slow down"}, 429),
         httpx2.ConnectError("refused"),
         httpx2.ReadTimeout("slow"),
         httpx2.RemoteProtocolError("gone"),
@@ -169,6 +171,9 @@ def test_a_bare_success_is_looked_for_until_it_shows(connect, clock):
         reply(b"<html>", 500),
         reply(b"<html>", 502),
         reply(b"<html>", 200),
+        reply({"error": "Bad gateway"}, 502),
+        reply({"error": "upstream timed out"}, 504),
+        reply({"status": "error", "error": "unavailable"}, 503),
         httpx2.ReadTimeout("slow"),
         httpx2.ReadError("reset"),
         httpx2.RemoteProtocolError("gone"),
@@ -185,6 +190,13 @@ def test_after_an_unclear_failure_the_order_is_looked_for_and_never_made_twice(c
     assert script.paths.count("create_order") == 1
     assert isinstance(caught.value.__cause__, errors.CloreError)
     assert script.requests[-1].url.query == b"return_completed=true"
+
+
+def test_a_row_without_a_time_is_taken_only_if_its_id_is_new(connect):
+    undated = {"id": 5551234, "si": 70123}
+    clore, _ = connect(reply({"code": 1}, 500), listed(undated))
+    with pytest.raises(errors.OutcomeUnknownError):
+        clore.create_order(**ORDER)
 
 
 def test_looking_for_an_order_ends_after_thirty_seconds(connect, clock):

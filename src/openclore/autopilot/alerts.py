@@ -154,3 +154,9 @@ def delivered(memory: Memory, index: int, target: str, targets: frozenset[str]) 
     rest = () if targets <= set(parcel.delivered) else (parcel,)
     outbox = (*memory.outbox[:index], *rest, *memory.outbox[index + 1 :])
     return Memory(standing=memory.standing, outbox=outbox)
+
+
+def without_delivered(memory: Memory, targets: frozenset[str]) -> Memory:
+    """The memory without parcels that every present target has; a target may be gone since."""
+    waiting = tuple(parcel for parcel in memory.outbox if not targets <= set(parcel.delivered))
+    return Memory(standing=memory.standing, outbox=waiting)

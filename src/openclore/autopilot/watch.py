@@ -23,7 +23,17 @@ from openclore.api.wallets import Wallet
 from openclore.client.errors import CloreError, NotFoundError, SetupError, SignInError
 from openclore.client.profiles import replace_file
 
-from .alerts import BACK_ABOVE_FACTOR, Balance, Memory, Rule, Unreadable, delivered, observe, plain
+from .alerts import (
+    BACK_ABOVE_FACTOR,
+    Balance,
+    Memory,
+    Rule,
+    Unreadable,
+    delivered,
+    observe,
+    plain,
+    without_delivered,
+)
 
 IMPATIENT_SECONDS = 60.0
 """While something fails, the next try comes no later than this."""
@@ -63,11 +73,11 @@ def targets_of(urls: Sequence[str]) -> list[Target]:
     for number, url in enumerate(urls, 1):
         scheme = url.partition("://")[0] if "://" in url else ""
         channel = apprise.Apprise()
-        if not channel.add(url):
+        if not channel.add(url) or len(channel) != 1:
             known = f"of kind {scheme!r} " if scheme.isalnum() and len(scheme) < 20 else ""
             raise SetupError(
                 f"Notification address {number} {known}can't be used. It must be an Apprise URL, such as"
-                " mailtos://user:password@example.org or json://host/path."
+                " mailtos://user:password@example.org or json://host/path, one at a time."
             )
         found.append(Target(_digest(url), f"{scheme} ({number})", _sender(channel)))
     if not found:
@@ -228,6 +238,7 @@ class Watch:
     def _deliver(self) -> bool:
         """Try every target that lacks something, oldest first; whether nothing is left."""
         present = frozenset(target.id for target in self._targets)
+        self._keep(without_delivered(self.memory, present))
         for target in self._targets:
             index = 0
             while index < len(self.memory.outbox):

@@ -1,9 +1,10 @@
 """How a command ends: exit codes by what the caller can do, and errors in one or two lines."""
 
 import functools
+import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import typer
@@ -39,6 +40,10 @@ BROKEN_PIPE = 141
 class DeployError(Exception):
     """An order was made, but there is nothing to connect to."""
 
+    def __init__(self, message: str, order_id: int | None = None) -> None:
+        super().__init__(message)
+        self.order_id = order_id
+
 
 def exit_code(error: BaseException) -> int:
     """The exit code of the error's class."""
@@ -65,6 +70,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
         from openclore.client.errors import CloreError
 
         try:
+            _refuse_unreal_numbers(kwargs)
             result = command(*args, **kwargs)
             sys.stdout.flush()
             return result
@@ -81,6 +87,13 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
+def _refuse_unreal_numbers(options: Mapping[str, object]) -> None:
+    """No option means anything with nan or infinity, and both pass comparisons."""
+    for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise typer.BadParameter("must be a finite number", param_hint=f"--{name.replace('_', '-')}")
+
+
 def report(error: BaseException, *, as_json: bool) -> None:
     """Say what went wrong on stderr, for a person or as one JSON object."""
     if not as_json:
@@ -92,7 +105,7 @@ def report(error: BaseException, *, as_json: bool) -> None:
         "exit_code": exit_code(error),
         **{
             name: value
-            for name in ("endpoint", "status", "code", "error", "field", "extra")
+            for name in ("order_id", "endpoint", "status", "code", "error", "field", "extra")
             if (value := getattr(error, name, None)) not in (None, {})
         },
     }

@@ -72,8 +72,12 @@ def host(
 def _market(url: str) -> str:
     """Without a trailing slash or the API's version, which belong to renters' clients."""
     market = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
-    parts = urlsplit(market)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(market)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.username is not None:
         raise typer.BadParameter(f"'{url}' must look like https://market.example", param_hint="--market")
     return market
 

@@ -17,7 +17,7 @@ from . import options
 from .errors import INTERRUPTED, exit_code, guarded, report
 from .marketplace import gpu_model, gpu_name
 from .output import Column, interactive, price, say, show_facts, show_json, show_table
-from .waiting import over, simulated, wait_until_ready
+from .waiting import exited, over, simulated, wait_until_ready
 
 if TYPE_CHECKING:
     from openclore.client import Clore
@@ -87,7 +87,7 @@ def rent(
         "image": image,
         "ports": dict(options.pair(p.replace(":", "=", 1), "--port", "22:tcp") for p in port or ()) or None,
         "env": dict(_variable(text) for text in env or ()) or None,
-        "command": command_file.read_text() if command_file else command,
+        "command": _script(command_file) if command_file else command,
         "ssh_key": _public_key(ssh_key_file) if ssh_key_file else None,
         "ssh_password": _ssh_password(ask_ssh_password, ssh_password_stdin),
         "jupyter_token": os.environ.get("OPENCLORE_JUPYTER_TOKEN") or None,
@@ -143,6 +143,15 @@ def _ssh_password(ask: bool, from_stdin: bool) -> str | None:
     if ask:
         return str(typer.prompt("SSH password", hide_input=True, confirmation_prompt=True, err=True))
     return os.environ.get("OPENCLORE_SSH_PASSWORD") or None
+
+
+def _script(path: Path) -> str:
+    from openclore.client.errors import InputError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise InputError(f"{path} can't be read as a script: {problem}") from problem
 
 
 def _offer(clore: "Clore", server_id: int) -> Offer:
@@ -331,6 +340,8 @@ def state(order: Order) -> str:
         return "host lost"
     if order.paused:
         return "paused"
+    if exited(order):
+        return str(order.status)
     return "running" if (order.mon_container or 0) >= 2 else "deploying"
 
 
@@ -349,7 +360,7 @@ def cancel(
     Started minutes are not paid back, and what is in the containers is lost. Goes on after a failure; the
     exit code is the first one's.
     """
-    from openclore.client.errors import CloreError, NetworkError, SignInError
+    from openclore.client.errors import CloreError, SignInError
 
     failed = 0
     ended: list[int] = []
@@ -357,10 +368,10 @@ def cancel(
         for order_id in order_ids:
             try:
                 clore.cancel_order(order_id, issue)
-            except (SignInError, NetworkError):
+            except SignInError:
                 raise
             except CloreError as error:
-                report(error, as_json=json) if json else say(f"Order {order_id}: {error}")
+                report(error, as_json=json) if json else say(f"Error: order {order_id}: {error}")
                 failed = failed or exit_code(error)
             else:
                 ended.append(order_id)

@@ -22,6 +22,7 @@ def set_profile(
         bool, typer.Option("--key/--no-key", help="Ask for the API key, or read it from stdin.")
     ] = True,
     default: Annotated[bool, typer.Option("--default", help="Use it where none is named.")] = False,
+    json: options.Json = False,
 ) -> None:
     """Write a profile.
 
@@ -40,6 +41,11 @@ def set_profile(
     profiles.write_profiles(
         path, dataclasses.replace(known, named={**known.named, name: new}, default=chosen)
     )
+    if json:
+        show_json(
+            {"name": name, "base_url": new.base_url, "has_key": bool(new.key), "default": chosen == name}
+        )
+        return
     say(f"Profile {name} ({new.base_url}, {'with' if new.key else 'without'} a key) is in {path}.")
     if chosen == name:
         say("It is used where no other is named.")

@@ -48,7 +48,7 @@ def wait_until_ready(
     Raises:
         DeployError: the order ended, or is not ready in time; it may go on and cost money.
     """
-    from openclore.client.errors import NetworkError, ServiceError, WaitError
+    from openclore.client.errors import CloreError, SignInError
 
     started = clock()
     row = order
@@ -59,12 +59,15 @@ def wait_until_ready(
         if clock() - started > timeout:
             raise DeployError(
                 f"Order {order.id} is not ready after {timeout:.0f} s ({progress(row)}). It goes on and costs"
-                f" money; end it with: openclore cancel {order.id}"
+                f" money; end it with: openclore cancel {order.id}",
+                order.id,
             )
         sleep(POLL_SECONDS)
         try:
             row = _latest(clore, order, row, hidden_is_fine=clock() - started < APPEARS_SECONDS)
-        except (NetworkError, ServiceError, WaitError) as trouble:
+        except SignInError:
+            raise
+        except CloreError as trouble:
             tell(f"the market can't be asked: {trouble}")
 
 
@@ -73,14 +76,21 @@ def _latest(clore: "Clore", order: Order, row: Order, *, hidden_is_fine: bool) -
     if found is None:
         if hidden_is_fine and not row.mon_container:
             return row
-        raise DeployError(f"Order {order.id} is not listed any more: it ended.")
+        raise DeployError(f"Order {order.id} is not listed any more: it ended.", order.id)
     if over(found):
-        raise DeployError(f"Order {order.id} {ending(found)}.")
+        raise DeployError(f"Order {order.id} {ending(found)}.", order.id)
+    if exited(found):
+        raise DeployError(
+            f"Order {order.id}: its container ended by itself ({found.status}). It is kept, and costs money;"
+            f" end it with: openclore cancel {order.id}",
+            order.id,
+        )
     if found.mon_container == 1:
         reason = f": {found.end_detail}" if found.end_detail else ""
         raise DeployError(
             f"Order {order.id} failed to deploy{reason}. If it is still listed, end it with:"
-            f" openclore cancel {order.id}"
+            f" openclore cancel {order.id}",
+            order.id,
         )
     return found
 
@@ -91,6 +101,11 @@ def _find(rows: list[Order], order: Order) -> Order | None:
 
 def over(row: Order) -> bool:
     return bool(row.expired) or row.state == "ended"
+
+
+def exited(row: Order) -> bool:
+    """The container ran and ended by itself; OpenClore's markets say so."""
+    return isinstance(row.status, str) and row.status.startswith("exited")
 
 
 def ending(row: Order) -> str:

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from json import dumps as encode_json
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -29,7 +32,9 @@ def watch(
         typer.Option(metavar="NAME", help=f"Wallet: {options.CURRENCY_HELP}."),
     ],
     below: Annotated[float, typer.Option(metavar="AMOUNT", help="Alert when the balance is below.")],
-    every: Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Time between readings.")] = 300,
+    every: Annotated[
+        float, typer.Option(min=1, max=86_400, metavar="SECONDS", help="Time between readings.")
+    ] = 300,
     notify: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,6 +54,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Read once and end; for cron.")] = False,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
+    json: Annotated[bool, typer.Option("--json", help="Print what happens as JSON lines.")] = False,
 ) -> None:
     """Tell somebody when a balance falls below an amount, and when it is back.
 
@@ -68,13 +74,14 @@ def watch(
     )
 
     rule = rule_for(options.currency(wallet), below, back_above)
+    log = _log_json if json else _log
     targets = targets_of(notify or os.environ.get("OPENCLORE_NOTIFY", "").split())
     with _terminable(), options.client(profile, base_url) as clore:
         path = memory_path(state_dir or default_state_directory(), rule, clore.base_url, clore.key_digest)
         with only_one(path):
-            watching = Watch(clore, rule, targets, path, tell=_log)
+            watching = Watch(clore, rule, targets, path, tell=log)
             if not once:
-                _log(f"Watching {rule.wallet} at {clore.base_url} every {every:g} s; Ctrl-C ends it.")
+                log(f"Watching {rule.wallet} at {clore.base_url} every {every:g} s; Ctrl-C ends it.")
                 watching.run(every)
             elif not watching.once():
                 raise typer.Exit(1)
@@ -82,6 +89,11 @@ def watch(
 
 def _log(text: str) -> None:
     say(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}")
+
+
+def _log_json(text: str) -> None:
+    sys.stdout.write(encode_json({"at": int(time.time()), "said": text}) + "\n")
+    sys.stdout.flush()
 
 
 @contextmanager

@@ -62,8 +62,8 @@ class Clore:
         key: API key. Without one only `marketplace` works.
         base_url: where the endpoints are, "https://api.clore.ai/v1" by default.
         profile: name of an address with its key in the configuration file, see `openclore.client.profiles`.
-        timeout: seconds without a byte after which a call is given up; one attempt takes at most four times
-            that.
+        timeout: seconds without a byte after which a call is given up; a body that drips in is given up after
+            four times that.
         attempts: how often a call is tried.
         spacing: seconds between calls; by default what the address needs.
         on_retry: hears the error and the seconds to wait before a call is tried again.

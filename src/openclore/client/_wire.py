@@ -235,7 +235,7 @@ def newest_match(
         if row.si == order.renting_server
         and row.id not in known
         and bool(row.spot) == (order.type == "spot")
-        and (row.ct is None or row.ct >= not_before)
+        and (row.ct >= not_before if row.ct is not None else bool(known))
     ]
     return max(fitting, key=lambda row: row.id, default=None)
 
@@ -315,8 +315,9 @@ def _failure(
 ) -> e.CloreError:
     name = content.get("error")
     error = name if isinstance(name, str) and name else None
-    if code is None and error is None:
-        return _by_status(endpoint, answer, "JSON without a code")
+    if code is None and not (error and (answer.status == 200 or _is_refusal(error))):
+        # Something in front of the market may speak JSON of its own: the HTTP status says more.
+        return _by_status(endpoint, answer, _glimpse(error) if error else "JSON without a code")
     extra = {k: v for k, v in content.items() if k not in ("code", "error")}
     if code == Code.RATE_EXCEEDED and (seconds := _retry_after(answer)) is not None:
         extra["retry_after"] = seconds
@@ -340,6 +341,10 @@ def _failure(
     if isinstance(failure, e.InputError) and member:
         failure.field = member.group(1)
     return failure
+
+
+def _is_refusal(error: str) -> bool:
+    return error in _REFUSALS or error.startswith(DOCKERHUB_REFUSAL_PREFIX)
 
 
 def _named(code: int | None, error: str | None) -> tuple[type[e.CloreError], str]:

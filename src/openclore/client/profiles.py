@@ -122,9 +122,15 @@ def _named(profiles: Profiles, name: str, path: Path) -> Profile:
 
 
 def _usable_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment:
         raise SetupError(f"The address must look like {DEFAULT_BASE_URL}, not {url!r}.")
+    if parts.username is not None or parts.password is not None:
+        raise SetupError("The address can't hold a user or a password; the API key is all a market asks for.")
     return url.rstrip("/")
 
 
