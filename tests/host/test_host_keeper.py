@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import msgspec
+import pytest
 from host_fakes import SOON, an_order, http_get, ports, until
 
 from openclore.api.hostlink import Container
@@ -11,6 +12,7 @@ from openclore.host import plan
 from openclore.host.keeper import Keeper
 from openclore.host.runtime import DeploymentFailed, Found, RuntimeTrouble
 from openclore.host.simulated import SimulatedRuntime
+from openclore.host.state import LastWord
 
 
 class ScriptedRuntime:
@@ -213,7 +215,7 @@ def test_before_the_market_speaks_nothing_is_removed():
         stranger, known = an_order(), an_order()
         for order in (stranger, known):
             runtime.there[order.order_id] = Found(Container(order_id=order.order_id, state="running"))
-        async with keeping(runtime, known=[known]) as keeper:
+        async with keeping(runtime, known=LastWord(orders=[known])) as keeper:
             await until(lambda: runtime.deployed == [known.order_id])
             assert runtime.removed == []
             keeper.assign([known])
@@ -254,7 +256,74 @@ def test_what_the_market_wants_is_remembered_whenever_it_changes():
             keeper.extend({order.order_id: SOON})
             keeper.extend({order.order_id: SOON + 60})
             keeper.cut_off()
-        assert remembered == [[order], [msgspec.structs.replace(order, paid_until=SOON + 60)]]
+        later = msgspec.structs.replace(order, paid_until=SOON + 60)
+        assert [word.orders for word in remembered] == [[order], [later]]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("wrong_by", [-3 * 3_600, 3 * 3_600])
+def test_paid_time_is_counted_by_the_markets_clock_however_wrong_the_machines_is(wrong_by, restarted):
+    async def scenario():
+        runtime, market_clock, steady = ScriptedRuntime(), [1_000_000], [50.0]
+        order = an_order(paid_until=market_clock[0] + 7_200)
+        remembered = []
+        clocks = {
+            "clock": lambda: market_clock[0] + wrong_by + 0.5,
+            "steady_clock": lambda: steady[0],
+        }
+
+        async def cut_off(keeper):
+            keeper.cut_off()
+            steady[0] += plan.CUT_OFF_GRACE_SECONDS
+            await asyncio.sleep(0.1)
+            assert runtime.removed == []
+            market_clock[0] = order.paid_until - 1
+            await asyncio.sleep(0.1)
+            assert runtime.removed == []
+            market_clock[0] = order.paid_until + 1
+            await until(lambda: runtime.removed == [order.order_id])
+
+        async with keeping(runtime, remember=remembered.append, **clocks) as keeper:
+            keeper.assign([order], now=market_clock[0])
+            await until(lambda: runtime.deployed == [order.order_id])
+            market_clock[0] += 60
+            keeper.extend({order.order_id: order.paid_until}, now=market_clock[0])
+            if not restarted:
+                await cut_off(keeper)
+        if restarted:
+            async with keeping(runtime, known=remembered[-1], **clocks) as keeper:
+                await cut_off(keeper)
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_that_was_set_is_remembered_and_one_that_wavers_is_not():
+    async def scenario():
+        remembered, clock = [], [1_000.0]
+        async with keeping(ScriptedRuntime(), remember=remembered.append, clock=lambda: clock[0]) as keeper:
+            for ahead_seconds in (0, 3, -2, 3_600, 3_602, 0):
+                keeper.extend({}, now=1_000 + ahead_seconds)
+            keeper.extend({}, now=0)
+        assert [word.clock_ahead_seconds for word in remembered] == [3_600, 0]
+
+    asyncio.run(scenario())
+
+
+def test_a_clock_set_forward_leaves_the_market_its_time_to_speak():
+    async def scenario():
+        runtime, clock, steady = ScriptedRuntime(), [1_000.0], [0.0]
+        order = an_order(paid_until=1)
+        async with keeping(runtime, clock=lambda: clock[0], steady_clock=lambda: steady[0]) as keeper:
+            keeper.assign([order])
+            await until(lambda: runtime.deployed)
+            keeper.cut_off()
+            clock[0] += 3_600
+            await asyncio.sleep(0.1)
+            assert runtime.removed == []
+            steady[0] += plan.CUT_OFF_GRACE_SECONDS
+            await until(lambda: runtime.removed == [order.order_id])
 
     asyncio.run(scenario())
 

@@ -12,6 +12,7 @@ from openclore.host.plan import (
     Abandon,
     Actual,
     Deploy,
+    Moment,
     Remove,
     Wanted,
     plan,
@@ -20,6 +21,7 @@ from openclore.host.plan import (
 from openclore.host.runtime import Found
 
 NOW = 1_000_000.0
+STEADY = 5_000.0
 PAID = an_order(order_id=1, paid_until=int(NOW) + 60)
 UNPAID = an_order(order_id=1, paid_until=int(NOW) - 60)
 
@@ -59,12 +61,12 @@ def cut_off(*orders, since: float = 0.0) -> Wanted:
         ("cut off, no longer paid", cut_off(UNPAID), Actual(found(), settled={1}), [Remove(1)]),
         ("cut off, no longer paid, not there", cut_off(UNPAID), Actual(), []),
         ("cut off, no longer paid, being deployed", cut_off(UNPAID), Actual(deploying={1}), [Abandon(1)]),
-        ("cut off a moment ago", cut_off(UNPAID, since=NOW - 1), Actual(found(), settled={1}), []),
+        ("cut off a moment ago", cut_off(UNPAID, since=STEADY - 1), Actual(found(), settled={1}), []),
         ("cut off, never heard of it", cut_off(), Actual(found()), []),
     ],
 )
 def test_the_plan_follows_from_what_is_wanted_and_what_is_there(what, wanted, actual, expected):
-    assert plan(wanted, actual, NOW) == expected
+    assert plan(wanted, actual, Moment(NOW, STEADY)) == expected
 
 
 def test_a_report_tells_the_outcome_before_the_progress():
@@ -91,8 +93,9 @@ class World(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
+        self.steady = STEADY
         self.market: dict[int, int] = {}
-        self.wanted = Wanted(cut_off_since=NOW)
+        self.wanted = Wanted(cut_off_since=STEADY)
         self.found: dict[int, Found] = {}
         self.failed: dict[int, str] = {}
         self.settled: set[int] = set()
@@ -121,10 +124,15 @@ class World(RuleBasedStateMachine):
     @rule()
     def the_link_breaks(self):
         if self.wanted.cut_off_since is None:
-            self.wanted = cut_off(*self.wanted.orders.values(), since=self.now)
+            self.wanted = cut_off(*self.wanted.orders.values(), since=self.steady)
 
     @rule(seconds=st.integers(1, 300))
     def time_passes(self, seconds):
+        self.now += seconds
+        self.steady += seconds
+
+    @rule(seconds=st.integers(-600, 600))
+    def a_clock_is_set(self, seconds):
         self.now += seconds
 
     @rule(order_id=ids, broken=st.booleans())
@@ -143,7 +151,7 @@ class World(RuleBasedStateMachine):
     @rule()
     def the_agent_restarts(self):
         self.settled, self.failed, self.deploying, self.removing = set(), {}, set(), set()
-        self.wanted = cut_off(*self.wanted.orders.values(), since=self.now)
+        self.wanted = cut_off(*self.wanted.orders.values(), since=self.steady)
 
     @rule(finish=st.booleans())
     def the_agent_works(self, finish):
@@ -152,7 +160,7 @@ class World(RuleBasedStateMachine):
             self.finish()
 
     def step(self) -> int:
-        actions = plan(self.wanted, self.actual, self.now)
+        actions = plan(self.wanted, self.actual, Moment(self.now, self.steady))
         touched = [
             action.order.order_id if isinstance(action, Deploy) else action.order_id for action in actions
         ]
@@ -182,7 +190,8 @@ class World(RuleBasedStateMachine):
         else:
             assert order is not None, "the market has not spoken of it"
             assert self.now >= order.paid_until, "it is paid for"
-            assert self.now >= self.wanted.cut_off_since + CUT_OFF_GRACE_SECONDS, "the market may yet speak"
+            grace_ends = self.wanted.cut_off_since + CUT_OFF_GRACE_SECONDS
+            assert self.steady >= grace_ends, "the market may yet speak"
 
     def finish(self) -> None:
         for order_id in self.deploying:
@@ -207,7 +216,17 @@ class World(RuleBasedStateMachine):
                 name: value.copy() if isinstance(value, dict | set) else value
                 for name, value in vars(self).items()
                 if name
-                in ("now", "market", "found", "failed", "settled", "deploying", "removing", "will_fail")
+                in (
+                    "now",
+                    "steady",
+                    "market",
+                    "found",
+                    "failed",
+                    "settled",
+                    "deploying",
+                    "removing",
+                    "will_fail",
+                )
             }
         )
         other.the_market_speaks()
@@ -227,5 +246,5 @@ TestWorld = World.TestCase
 @given(st.integers(0, 10**6), st.integers(0, 10**6))
 def test_a_cut_off_agent_keeps_a_container_exactly_as_long_as_it_is_paid(paid_for, cut_off_for):
     order = an_order(order_id=1, paid_until=int(NOW) + paid_for)
-    wanted = cut_off(order, since=NOW - CUT_OFF_GRACE_SECONDS)
-    assert wanted.unwanted(1, NOW + cut_off_for) == (cut_off_for >= paid_for)
+    wanted = cut_off(order, since=STEADY - CUT_OFF_GRACE_SECONDS)
+    assert wanted.unwanted(1, Moment(NOW + cut_off_for, STEADY)) == (cut_off_for >= paid_for)

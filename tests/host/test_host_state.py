@@ -6,7 +6,7 @@ import pytest
 from host_fakes import an_order
 
 from openclore.host.runtime import HostError
-from openclore.host.state import Identity, State
+from openclore.host.state import Identity, LastWord, State
 
 IDENTITY = Identity(market="https://m.example", server_id=7, server_name="attic", credential="secret")
 
@@ -20,15 +20,16 @@ def state(tmp_path):
 
 def test_a_fresh_directory_holds_nothing(state):
     assert state.identity() is None
-    assert state.assignments() == []
+    assert state.last_word() == LastWord()
 
 
 def test_what_is_saved_comes_back(state):
-    orders = [an_order(env={"SSH_PASSWORD": "x"}, registry_auth="u:t")]
+    order = an_order(env={"SSH_PASSWORD": "x"}, registry_auth="u:t")
+    word = LastWord(orders=[order], clock_ahead_seconds=-10_800.5)
     state.save_identity(IDENTITY)
-    state.save_assignments(orders)
+    state.save_last_word(word)
     assert state.identity() == IDENTITY
-    assert state.assignments() == orders
+    assert state.last_word() == word
 
 
 def test_secrets_are_for_their_owner_alone(state):
@@ -36,7 +37,7 @@ def test_secrets_are_for_their_owner_alone(state):
     state.close()
     again = State(state.directory)
     again.save_identity(IDENTITY)
-    again.save_assignments([an_order()])
+    again.save_last_word(LastWord(orders=[an_order()]))
     assert stat.S_IMODE(again.directory.stat().st_mode) == 0o700
     for path in again.directory.iterdir():
         if path.suffix == ".json":
@@ -57,10 +58,10 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path):
 
 def test_a_spoilt_credential_is_an_error_and_spoilt_assignments_are_forgotten(state):
     (state.directory / "identity.json").write_text("{")
-    (state.directory / "assignments.json").write_text('[{"order_id": 0}]')
+    (state.directory / "assignments.json").write_text('{"orders": [{"order_id": 0}]}')
     with pytest.raises(HostError, match=r"identity\.json can't be read"):
         state.identity()
-    assert state.assignments() == []
+    assert state.last_word() == LastWord()
 
 
 def test_assignments_that_cannot_be_saved_stop_nothing(state, monkeypatch, capsys):
@@ -68,7 +69,7 @@ def test_assignments_that_cannot_be_saved_stop_nothing(state, monkeypatch, capsy
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("openclore.host.state.os.fsync", full)
-    state.save_assignments([an_order()])
+    state.save_last_word(LastWord(orders=[an_order()]))
     assert "No space left" in capsys.readouterr().out
     with pytest.raises(HostError, match="No space left"):
         state.save_identity(IDENTITY)

@@ -91,6 +91,7 @@ def test_an_order_reaches_the_agent_at_once_and_its_reports_reach_the_renter(doo
         paid = hear(socket)
         assert isinstance(paid, Paid)
         assert set(paid.paid_until) == {order["id"]}
+        assert (wanted.now, paid.now) == (door.world.now, door.world.now)
         until(lambda: door.call("my_orders")[1]["orders"][0]["state"] == "running", what="the order to run")
         assert door.call("cancel_order", {"id": order["id"]})[1]["code"] == 0
         gone = hear(socket)

@@ -95,7 +95,8 @@ class PortMap(msgspec.Struct, frozen=True, kw_only=True):
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """A container that should run.
 
-    `paid_until` (Unix s): a cut-off agent keeps the container until then and removes it afterwards.
+    `paid_until` (Unix s, by the market's clock): a cut-off agent keeps the container until then and removes
+    it afterwards.
     `registry_auth` is "user:token" for a private image. `env` already holds SSH_PASSWORD, SSH_KEY and
     JUPYTER_TOKEN where the renter gave them. `command` is a start-up script for the container, run once
     on its first start after the image's own entry point.
@@ -111,16 +112,22 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assignments(msgspec.Struct, frozen=True, kw_only=True, tag="assignments"):
-    """All that should run on this machine; whatever else carries our label should not."""
+    """All that should run on this machine; whatever else carries our label should not.
+
+    `now` (Unix s) is the market's clock when it sent this, so that an agent whose own clock is wrong still
+    knows when a `paid_until` is over. 0: unknown, and the agent goes by its own clock.
+    """
 
     generation: int
     orders: list[Assignment]
+    now: int = 0
 
 
 class Paid(msgspec.Struct, frozen=True, kw_only=True, tag="paid"):
-    """Nothing changed but time: order id to the new `paid_until`."""
+    """Nothing changed but time: order id to the new `paid_until`; `now` as in `Assignments`."""
 
     paid_until: dict[int, int]
+    now: int = 0
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):

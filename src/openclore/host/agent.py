@@ -170,7 +170,7 @@ async def _keep(
             port_high=settings.port_high,
         )
 
-    keeper = Keeper(runtime, known=state.assignments(), remember=state.save_assignments)
+    keeper = Keeper(runtime, known=state.last_word(), remember=state.save_last_word)
     link = Link(settings.market, identity.credential, hello, keeper)
     get_logger().info(
         "the agent starts", market=settings.market, server=identity.server_id, runtime=runtime.name

@@ -10,30 +10,33 @@ import msgspec
 from openclore.api.hostlink import Assignment, Container, ContainerState
 
 from .logs import DETAIL_LENGTH_MAX, Trouble, get_logger
-from .plan import Abandon, Action, Actual, Deploy, Remove, Wanted, plan, report
+from .plan import Abandon, Action, Actual, Deploy, Moment, Remove, Wanted, plan, report
 from .runtime import DeploymentFailed, Found, Runtime, RuntimeTrouble
+from .state import LastWord
 
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 3.0
 LAST_REMOVALS_SECONDS_MAX = 3.0
-
-Remember = Callable[[list[Assignment]], None]
+CLOCK_JITTER_SECONDS = 5.0
+"""The market's `now` is in whole seconds and travels a while, so it wavers without a clock being set."""
 
 
 class Keeper:
     """Works on each order in a task of its own, so nothing here delays a beat.
 
     The link tells it what is wanted (`assign`, `extend`, `cut_off`); it tells the link what there is
-    (`containers`, and `changed` when that differs from before). `remember` is called with the orders
-    whenever these change, to be given back as `known` after a restart.
+    (`containers`, and `changed` when that differs from before). `remember` is called with the market's last
+    word whenever it changes, to be given back as `known` after a restart. `clock` is this machine's (Unix s);
+    it may be wrong, so it is corrected by what the market says.
     """
 
     def __init__(
         self,
         runtime: Runtime,
-        known: list[Assignment] | None = None,
-        remember: Remember = lambda orders: None,
+        known: LastWord | None = None,
+        remember: Callable[[LastWord], None] = lambda word: None,
         clock: Callable[[], float] = time.time,
+        steady_clock: Callable[[], float] = time.monotonic,
         look_seconds: float = LOOK_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
@@ -41,9 +44,14 @@ class Keeper:
         self._runtime = runtime
         self._remember = remember
         self._clock = clock
+        self._steady_clock = steady_clock
         self._look_seconds = look_seconds
         self._retry_seconds = retry_seconds
-        self._wanted = Wanted({order.order_id: order for order in known or []}, cut_off_since=clock())
+        self._remembered = known or LastWord()
+        self._clock_ahead_seconds = self._remembered.clock_ahead_seconds
+        self._wanted = Wanted(
+            {order.order_id: order for order in self._remembered.orders}, cut_off_since=steady_clock()
+        )
         self._found: dict[int, Found] = {}
         self._failed: dict[int, str] = {}
         self._settled: set[int] = set()
@@ -58,14 +66,16 @@ class Keeper:
         self._look_trouble = Trouble(self._log, f"the {runtime.name} runtime answers again")
         self._order_troubles: dict[int, Trouble] = {}
 
-    def assign(self, orders: list[Assignment]) -> None:
-        """The market says what should run: this and nothing else."""
+    def assign(self, orders: list[Assignment], now: int = 0) -> None:
+        """The market says what should run: this and nothing else. `now` as in `Assignments`."""
+        self._set_clock(now)
         self._want({order.order_id: order for order in orders}, cut_off_since=None)
         for order_id in self._failed.keys() - self._wanted.orders.keys():
             del self._failed[order_id]
 
-    def extend(self, paid_until: Mapping[int, int]) -> None:
-        """The market says until when (Unix s) orders are paid."""
+    def extend(self, paid_until: Mapping[int, int], now: int = 0) -> None:
+        """The market says until when orders are paid. Both in Unix s, `now` as in `Paid`."""
+        self._set_clock(now)
         orders = dict(self._wanted.orders)
         for order_id in orders.keys() & paid_until.keys():
             orders[order_id] = msgspec.structs.replace(orders[order_id], paid_until=paid_until[order_id])
@@ -74,7 +84,7 @@ class Keeper:
     def cut_off(self) -> None:
         """The market is gone for now."""
         if self._wanted.cut_off_since is None:
-            self._want(dict(self._wanted.orders), cut_off_since=self._clock())
+            self._want(dict(self._wanted.orders), cut_off_since=self._steady_clock())
 
     def containers(self) -> list[Container]:
         """What to tell the market."""
@@ -103,15 +113,23 @@ class Keeper:
             while True:
                 self._wake.clear()
                 if await self.look():
-                    for action in plan(self._wanted, self._actual(), self._clock()):
+                    for action in plan(self._wanted, self._actual(), self._moment()):
                         self._act(action)
                 await self._pause()
         finally:
             await self._stop_working()
 
+    def _set_clock(self, now: int) -> None:
+        self._clock_ahead_seconds = now - self._clock() if now else 0.0
+
+    def _moment(self) -> Moment:
+        return Moment(self._clock() + self._clock_ahead_seconds, self._steady_clock())
+
     def _want(self, orders: dict[int, Assignment], cut_off_since: float | None) -> None:
-        if orders != self._wanted.orders:
-            self._remember(list(orders.values()))
+        word = LastWord(orders=list(orders.values()), clock_ahead_seconds=self._clock_ahead_seconds)
+        if _says_more(word, self._remembered):
+            self._remember(word)
+            self._remembered = word
         self._wanted = Wanted(orders, cut_off_since)
         self._wake.set()
 
@@ -205,3 +223,9 @@ class Keeper:
         for task in removals:
             task.cancel()
         await asyncio.gather(*deployments, *removals, return_exceptions=True)
+
+
+def _says_more(word: LastWord, remembered: LastWord) -> bool:
+    """Whether it differs by enough to write it down."""
+    clock_was_set = abs(word.clock_ahead_seconds - remembered.clock_ahead_seconds) > CLOCK_JITTER_SECONDS
+    return clock_was_set or word.orders != remembered.orders

@@ -20,21 +20,30 @@ CUT_OFF_GRACE_SECONDS = 15
 
 
 @dataclass(frozen=True)
+class Moment:
+    """`market`: Unix s by the market's clock. `steady`: s by a clock that nobody sets."""
+
+    market: float
+    steady: float
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What the market wanted when it last spoke.
 
-    `cut_off_since` (Unix s) is None while the market has spoken on the present connection.
+    `cut_off_since` (steady s) is None while the market has spoken on the present connection.
     """
 
     orders: Mapping[int, Assignment] = field(default_factory=dict)
     cut_off_since: float | None = 0.0
 
-    def unwanted(self, order_id: int, now: float) -> bool:
+    def unwanted(self, order_id: int, now: Moment) -> bool:
         """Whether what runs for this order must go."""
         order = self.orders.get(order_id)
         if self.cut_off_since is None:
             return order is None
-        return order is not None and now >= max(order.paid_until, self.cut_off_since + CUT_OFF_GRACE_SECONDS)
+        grace_is_over = now.steady >= self.cut_off_since + CUT_OFF_GRACE_SECONDS
+        return order is not None and now.market >= order.paid_until and grace_is_over
 
 
 @dataclass(frozen=True)
@@ -76,8 +85,8 @@ class Remove:
 Action = Deploy | Abandon | Remove
 
 
-def plan(wanted: Wanted, actual: Actual, now: float) -> list[Action]:
-    """The steps to take now, removals first; `now` in Unix seconds.
+def plan(wanted: Wanted, actual: Actual, now: Moment) -> list[Action]:
+    """The steps to take now, removals first.
 
     Orders being worked on are left alone, but for deployments that are wanted no more. An order gets at
     most one action.

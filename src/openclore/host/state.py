@@ -27,6 +27,13 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     credential: str
 
 
+class LastWord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the market wanted last, and by how much its clock was ahead of this machine's."""
+
+    orders: list[Assignment] = []
+    clock_ahead_seconds: float = 0.0
+
+
 class State:
     """A directory for one server on one market; only one agent can hold it open."""
 
@@ -62,19 +69,19 @@ class State:
         """Raises `HostError` where it can't be written."""
         self._write("identity.json", identity)
 
-    def assignments(self) -> list[Assignment]:
+    def last_word(self) -> LastWord:
         """What the market wanted last; nothing where that can't be read, for the market will say it again."""
         path = self.directory / "assignments.json"
         try:
-            return _read(path, list[Assignment]) or []
+            return _read(path, LastWord) or LastWord()
         except (OSError, msgspec.DecodeError) as error:
             get_logger().warning("the last assignments can't be read", path=str(path), error=str(error))
-            return []
+            return LastWord()
 
-    def save_assignments(self, orders: list[Assignment]) -> None:
+    def save_last_word(self, word: LastWord) -> None:
         """A failure is logged, not raised: the containers matter more than the memory of them."""
         try:
-            self._write("assignments.json", orders)
+            self._write("assignments.json", word)
         except HostError as error:
             get_logger().error(str(error))
 

@@ -144,7 +144,8 @@ async def _answer(service: Service, socket: Socket, link: Link) -> None:
             await _send(socket, current)
             sent = current.generation
         elif answers_beat:
-            await _send(socket, Paid(paid_until={o.order_id: o.paid_until for o in current.orders}))
+            paid_until = {order.order_id: order.paid_until for order in current.orders}
+            await _send(socket, Paid(paid_until=paid_until, now=current.now))
 
 
 async def _receive(socket: Socket, timeout_seconds: float) -> FromAgent:

@@ -113,7 +113,7 @@ def assignments(market: Market, server_id: int, now: int) -> Assignments:
         assert server is not None
         order = orders.active_on_server(tx, server_id)
         wanted = [_assignment(tx, market, order, now)] if order else []
-    return Assignments(generation=server.generation, orders=wanted)
+    return Assignments(generation=server.generation, orders=wanted, now=now)
 
 
 def _assignment(tx: Connection, market: Market, order: Order, now: int) -> Assignment:
