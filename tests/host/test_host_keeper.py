@@ -299,6 +299,21 @@ def test_paid_time_is_counted_by_the_markets_clock_however_wrong_the_machines_is
     asyncio.run(scenario())
 
 
+def test_a_start_without_a_market_deploys_only_what_is_paid():
+    async def scenario():
+        runtime = ScriptedRuntime()
+        unpaid, paid = an_order(paid_until=400_000), an_order(paid_until=1_000_060)
+        known = LastWord(orders=[unpaid, paid])
+        async with keeping(runtime, known=known, clock=lambda: 1_000_000.0) as keeper:
+            await until(lambda: runtime.deployed == [paid.order_id])
+            await asyncio.sleep(0.1)
+            assert runtime.deployed == [paid.order_id]
+            keeper.assign([unpaid, paid])
+            await until(lambda: runtime.deployed == [paid.order_id, unpaid.order_id])
+
+    asyncio.run(scenario())
+
+
 def test_a_clock_that_was_set_is_remembered_and_one_that_wavers_is_not():
     async def scenario():
         remembered, clock = [], [1_000.0]

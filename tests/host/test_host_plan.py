@@ -62,6 +62,9 @@ def cut_off(*orders, since: float = 0.0) -> Wanted:
         ("cut off, no longer paid, not there", cut_off(UNPAID), Actual(), []),
         ("cut off, no longer paid, being deployed", cut_off(UNPAID), Actual(deploying={1}), [Abandon(1)]),
         ("cut off a moment ago", cut_off(UNPAID, since=STEADY - 1), Actual(found(), settled={1}), []),
+        ("cut off a moment ago, unpaid, not there", cut_off(UNPAID, since=STEADY - 1), Actual(), []),
+        ("cut off a moment ago, unpaid, unseen", cut_off(UNPAID, since=STEADY - 1), Actual(found()), []),
+        ("heard, unpaid, not there", heard(UNPAID), Actual(), [Deploy(UNPAID)]),
         ("cut off, never heard of it", cut_off(), Actual(found()), []),
     ],
 )
@@ -169,6 +172,7 @@ class World(RuleBasedStateMachine):
             match action:
                 case Deploy(order):
                     assert order.order_id not in self.deploying | self.removing
+                    assert self.wanted.cut_off_since is None or self.now < order.paid_until
                     self.deploying.add(order.order_id)
                     if order.order_id not in self.found:
                         self.found.update(found("creating", True, order.order_id))

@@ -5,7 +5,7 @@
     wanted no more, or failed           ──> Remove
 
 "Wanted no more" needs the market's word. An agent that is cut off has only the last word it heard, so it
-removes nothing but what has outlived the time paid for.
+removes nothing but what has outlived the time paid for, and deploys nothing that has.
 """
 
 from collections.abc import Mapping, Set
@@ -44,6 +44,10 @@ class Wanted:
             return order is None
         grace_is_over = now.steady >= self.cut_off_since + CUT_OFF_GRACE_SECONDS
         return order is not None and now.market >= order.paid_until and grace_is_over
+
+    def may_deploy(self, order: Assignment, now: Moment) -> bool:
+        """Whether work on this order may begin: the market wants it, or it is paid for while cut off."""
+        return self.cut_off_since is None or now.market < order.paid_until
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def plan(wanted: Wanted, actual: Actual, now: Moment) -> list[Action]:
             for order_id, order in sorted(wanted.orders.items())
             if order_id not in busy
             and order_id not in actual.failed
-            and not wanted.unwanted(order_id, now)
+            and wanted.may_deploy(order, now)
             and _needs_work(order_id, actual)
         ),
     ]
