@@ -6,13 +6,14 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import pytest
 from aiodocker import Docker
 from host_fakes import an_order, http_get, ports, until
 
 from openclore.host import recipe
-from openclore.host.docker import DockerRuntime, connect_engine
+from openclore.host.docker import DockerRuntime, _find_engine_process, connect_engine
 from openclore.host.keeper import Keeper
 from openclore.host.recipe import Machine, Owner
 from openclore.host.runtime import DeploymentFailed, RuntimeMissing, RuntimeTrouble
@@ -303,6 +304,32 @@ def test_what_an_interrupted_deployment_left_is_completed_or_removed(images):
             assert list(await runtime.look()) == [created.order_id]
 
     asyncio.run(scenario())
+
+
+def test_network_names_that_are_all_taken_are_trouble_until_one_is_free(images):
+    async def scenario():
+        async with a_runtime() as runtime, Docker() as engine:
+            order = an_order(images.shell)
+            others = [await engine.networks.create({"Name": name}) for name in runtime._names(order.order_id)]
+            try:
+                with pytest.raises(RuntimeTrouble, match=r"the network names of order .* are taken"):
+                    await runtime.deploy(order, ignore)
+            finally:
+                for network in others:
+                    await network.delete()
+            await runtime.deploy(order, ignore)
+            assert (await runtime.look())[order.order_id].container.state == "running"
+
+    asyncio.run(scenario())
+
+
+def test_a_renters_own_engine_is_not_taken_for_the_machines(monkeypatch):
+    processes = [
+        SimpleNamespace(info={"name": name, "create_time": created})
+        for name, created in (("init", 1.0), ("dockerd", 30.0), ("dockerd", 20.0), ("dockerd", 40.0))
+    ]
+    monkeypatch.setattr("openclore.host.docker.psutil.process_iter", lambda attributes: processes)
+    assert _find_engine_process() is processes[2]
 
 
 def test_an_engine_that_is_away_is_trouble_never_a_failed_order(images, tmp_path):

@@ -241,6 +241,8 @@ class DockerRuntime:
             with _taken_is_fine():
                 async with _bounded(CALL_SECONDS_MAX):
                     await self._engine.networks.create(recipe.network_config(name, order_id, self._owner))
+        if not await self._networks(order_id):
+            raise RuntimeTrouble(f"the network names of order {order_id} are taken")
 
     async def _create(self, order: Assignment) -> DockerContainer:
         (network, *_) = await self._networks(order.order_id)
@@ -431,5 +433,10 @@ def _has_started(state: dict[str, Any]) -> bool:
 
 
 def _find_engine_process() -> psutil.Process | None:
-    processes = [process for process in psutil.process_iter(["name"]) if process.info["name"] == "dockerd"]
-    return max(processes, key=lambda process: float(process.create_time()), default=None)
+    """The oldest of that name: a renter's container may run an engine too, and begins after ours."""
+    processes = [
+        process
+        for process in psutil.process_iter(["name", "create_time"])
+        if process.info["name"] == "dockerd"
+    ]
+    return min(processes, key=lambda process: float(process.info["create_time"]), default=None)
