@@ -187,6 +187,20 @@ def test_an_order_cancelled_while_it_deploys_is_given_up_and_removed():
     asyncio.run(scenario())
 
 
+def test_a_keeper_that_is_woken_as_it_is_cancelled_ends():
+    async def scenario():
+        keeper = Keeper(ScriptedRuntime(), look_seconds=3_600)
+        task = asyncio.create_task(keeper.run())
+        await asyncio.sleep(0.05)
+        keeper.assign([])
+        await asyncio.sleep(0)  # the wait is over, and whoever waits has not heard of it yet
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        assert done
+
+    asyncio.run(scenario())
+
+
 def test_a_removal_that_has_begun_ends_before_the_agent_does():
     async def scenario():
         runtime = ScriptedRuntime()
@@ -253,11 +267,16 @@ def test_what_the_market_wants_is_remembered_whenever_it_changes():
         async with keeping(ScriptedRuntime(), remember=remembered.append) as keeper:
             keeper.assign([order])
             keeper.assign([order])
-            keeper.extend({order.order_id: SOON})
-            keeper.extend({order.order_id: SOON + 60})
+            for seconds in (0, 5, 59, 60, 65, 119, 120, 115):
+                keeper.extend({order.order_id: SOON + seconds})
             keeper.cut_off()
-        later = msgspec.structs.replace(order, paid_until=SOON + 60)
-        assert [word.orders for word in remembered] == [[order], [later]]
+            keeper.assign(
+                [changed := msgspec.structs.replace(order, image="other/image:2", paid_until=SOON + 120)]
+            )
+            keeper.assign([])
+        paid = [[msgspec.structs.replace(order, paid_until=SOON + more)] for more in (0, 60, 120, 115)]
+        assert [word.orders for word in remembered] == [*paid, [changed], []]
+        assert keeper._wanted.orders == {}
 
     asyncio.run(scenario())
 

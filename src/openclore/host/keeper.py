@@ -17,6 +17,8 @@ from .state import LastWord
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 3.0
 LAST_REMOVALS_SECONDS_MAX = 3.0
+PAID_SECONDS_UNREMEMBERED = 60
+"""`paid_until` moves with every beat; so much of it may be lost in a restart to spare the disk."""
 CLOCK_JITTER_SECONDS = 5.0
 """The market's `now` is in whole seconds and travels a while, so it wavers without a clock being set."""
 
@@ -26,8 +28,8 @@ class Keeper:
 
     The link tells it what is wanted (`assign`, `extend`, `cut_off`); it tells the link what there is
     (`containers`, and `changed` when that differs from before). `remember` is called with the market's last
-    word whenever it changes, to be given back as `known` after a restart. `clock` is this machine's (Unix s);
-    it may be wrong, so it is corrected by what the market says.
+    word whenever it changes by enough, to be given back as `known` after a restart. `clock` is this
+    machine's (Unix s); it may be wrong, so it is corrected by what the market says.
     """
 
     def __init__(
@@ -212,7 +214,8 @@ class Keeper:
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), self._look_seconds)
+            async with asyncio.timeout(self._look_seconds):  # wait_for may swallow a cancellation
+                await self._wake.wait()
 
     async def _stop_working(self) -> None:
         deployments, removals = list(self._deploying.values()), list(self._removing.values())
@@ -228,4 +231,15 @@ class Keeper:
 def _says_more(word: LastWord, remembered: LastWord) -> bool:
     """Whether it differs by enough to write it down."""
     clock_was_set = abs(word.clock_ahead_seconds - remembered.clock_ahead_seconds) > CLOCK_JITTER_SECONDS
-    return clock_was_set or word.orders != remembered.orders
+    before = {order.order_id: order for order in remembered.orders}
+    return (
+        clock_was_set
+        or {order.order_id for order in word.orders} != before.keys()
+        or any(_differs(order, before[order.order_id]) for order in word.orders)
+    )
+
+
+def _differs(order: Assignment, remembered: Assignment) -> bool:
+    more_seconds = order.paid_until - remembered.paid_until
+    same_otherwise = msgspec.structs.replace(order, paid_until=remembered.paid_until) == remembered
+    return not (same_otherwise and 0 <= more_seconds < PAID_SECONDS_UNREMEMBERED)

@@ -190,7 +190,8 @@ class Link:
         changed = self._keeper.changed
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), self._beat_seconds)
+                async with asyncio.timeout(self._beat_seconds):  # wait_for may swallow a cancellation
+                    await changed.wait()
             changed.clear()
             beat = Beat(generation=self._generation, containers=self._keeper.containers())
             await connection.send(msgspec.json.encode(beat).decode())
