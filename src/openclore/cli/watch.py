@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from json import dumps as encode_json
+from json import dumps
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -92,7 +92,7 @@ def _log(text: str) -> None:
 
 
 def _log_json(text: str) -> None:
-    sys.stdout.write(encode_json({"at": int(time.time()), "said": text}) + "\n")
+    sys.stdout.write(dumps({"at": int(time.time()), "said": text}) + "\n")
     sys.stdout.flush()
 
 
