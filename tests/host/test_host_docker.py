@@ -5,16 +5,23 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 
 import pytest
 from aiodocker import Docker
 from host_fakes import an_order, http_get, ports, until
 
+from openclore.api.hostlink import Assignment
 from openclore.host import recipe
-from openclore.host.docker import DockerRuntime, _find_engine_process, connect_engine
-from openclore.host.keeper import Keeper
+from openclore.host.docker import (
+    START_TRIES_MAX,
+    STOP_GRACE_SECONDS,
+    DockerRuntime,
+    _find_engine_process,
+    connect_engine,
+)
+from openclore.host.keeper import RETRY_SECONDS, Keeper
 from openclore.host.recipe import Machine, Owner
 from openclore.host.runtime import DeploymentFailed, RuntimeMissing, RuntimeTrouble
 
@@ -64,6 +71,14 @@ async def eventually(runtime: DockerRuntime, order_id: int, expected: str, *comm
 
 async def stopped(runtime: DockerRuntime, order_id: int) -> bool:
     return (await runtime.look())[order_id].container.state == "exited"
+
+
+async def deploy_patiently(runtime: DockerRuntime, order: Assignment) -> None:
+    """As the keeper does, without its pauses."""
+    for _ in range(START_TRIES_MAX):
+        with suppress(RuntimeTrouble):
+            await runtime.deploy(order, ignore)
+            break
 
 
 def ignore(state: str) -> None:
@@ -230,7 +245,7 @@ def test_a_port_in_use_fails_with_a_sentence_and_leaves_nothing(images):
             order = an_order(images.web, ports=ports(80))
             in_use = pytest.raises(DeploymentFailed, match=f"^port {order.ports[0].public} is in use")
             with socket.create_server(("127.0.0.1", order.ports[0].public)), in_use:
-                await runtime.deploy(order, ignore)
+                await deploy_patiently(runtime, order)
             assert await runtime.look() == {}
 
     asyncio.run(scenario())
@@ -242,9 +257,43 @@ def test_a_port_of_another_order_fails_with_a_sentence_and_leaves_that_order_alo
             order = an_order(images.web, ports=ports(80))
             await runtime.deploy(order, ignore)
             with pytest.raises(DeploymentFailed, match=f"^port {order.ports[0].public} is in use"):
-                await runtime.deploy(an_order(images.web, ports=order.ports), ignore)
+                await deploy_patiently(runtime, an_order(images.web, ports=order.ports))
             assert list(await runtime.look()) == [order.order_id]
             assert await http_get(order.ports[0].public) == "hello\n"
+
+    asyncio.run(scenario())
+
+
+def test_a_port_in_use_is_final_only_after_its_last_holder_had_time_to_go():
+    tried_for_seconds = (START_TRIES_MAX - 1) * RETRY_SECONDS
+    assert tried_for_seconds >= STOP_GRACE_SECONDS + 8
+
+
+def test_a_port_that_was_in_use_is_taken_once_it_is_free(images):
+    async def scenario():
+        async with a_runtime() as runtime:
+            order = an_order(images.web, ports=ports(80))
+            with socket.create_server(("127.0.0.1", order.ports[0].public)):
+                for _ in range(START_TRIES_MAX - 1):
+                    with pytest.raises(RuntimeTrouble, match="is in use"):
+                        await runtime.deploy(order, ignore)
+            await runtime.deploy(order, ignore)
+            assert await http_get(order.ports[0].public) == "hello\n"
+
+    asyncio.run(scenario())
+
+
+def test_the_next_order_gets_the_port_of_the_one_before_however_slowly_that_stops(images):
+    async def scenario():
+        async with a_runtime(stop_grace_seconds=2) as runtime, keeping(runtime) as keeper:
+            first = an_order(images.web, ports=ports(80))
+            second = an_order(images.web, ports=first.ports)
+            for order in (first, second):  # as process 1, httpd ignores SIGTERM: the stop takes 2 s
+                keeper.assign([order])
+                await until(lambda order=order: order.order_id in keeper._settled)
+                assert await http_get(order.ports[0].public) == "hello\n"
+            assert keeper._failed == {}
+            assert list(await runtime.look()) == [second.order_id]
 
     asyncio.run(scenario())
 

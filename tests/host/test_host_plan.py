@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from openclore.api.hostlink import Container
+from openclore.api.hostlink import Container, PortMap
 from openclore.host.plan import (
     CUT_OFF_GRACE_SECONDS,
     Abandon,
@@ -24,6 +24,9 @@ NOW = 1_000_000.0
 STEADY = 5_000.0
 PAID = an_order(order_id=1, paid_until=int(NOW) + 60)
 UNPAID = an_order(order_id=1, paid_until=int(NOW) - 60)
+
+WITH_PORT = an_order(order_id=1, paid_until=int(NOW) + 60, ports=[PortMap(container=80, public=30_001)])
+HOLDER = {2: Found(Container(order_id=2, state="running"), public_ports=frozenset({30_001}))}
 
 
 def found(state: str = "running", unfinished: bool = False, order_id: int = 1) -> dict[int, Found]:
@@ -65,6 +68,10 @@ def cut_off(*orders, since: float = 0.0) -> Wanted:
         ("cut off a moment ago, unpaid, not there", cut_off(UNPAID, since=STEADY - 1), Actual(), []),
         ("cut off a moment ago, unpaid, unseen", cut_off(UNPAID, since=STEADY - 1), Actual(found()), []),
         ("heard, unpaid, not there", heard(UNPAID), Actual(), [Deploy(UNPAID)]),
+        ("its port is held by what leaves", heard(WITH_PORT), Actual(HOLDER), [Remove(2)]),
+        ("its port is held by what is being removed", heard(WITH_PORT), Actual(HOLDER, removing={2}), []),
+        ("another port is held", heard(PAID), Actual(HOLDER, removing={2}), [Deploy(PAID)]),
+        ("cut off, its port is held by a stranger", cut_off(WITH_PORT), Actual(HOLDER), [Deploy(WITH_PORT)]),
         ("cut off, never heard of it", cut_off(), Actual(found()), []),
     ],
 )

@@ -152,20 +152,20 @@ def test_pull_failures_become_sentences(message, with_credentials, sentence, fin
             "driver failed programming external connectivity on endpoint x (9f3c0a): "
             "Bind for 0.0.0.0:30001 failed: port is already allocated",
             "port 30001 is in use on the machine",
-            True,
+            False,
         ),
         (
             "driver failed programming external connectivity on endpoint x (9f3c0a): "
             "Error starting userland proxy: listen tcp4 127.0.0.1:30002: bind: address already in use",
             "port 30002 is in use on the machine",
-            True,
+            False,
         ),
         (
             "failed to bind host port for 0.0.0.0:30003:172.17.0.2:80/tcp: address already in use",
             "port 30003 is in use on the machine",
-            True,
+            False,
         ),
-        ("address already in use", "a port is in use on the machine", True),
+        ("address already in use", "a port is in use on the machine", False),
         (
             'could not select device driver "" with capabilities: [[gpu]]',
             "the machine could not give the container its GPUs: "

@@ -28,7 +28,8 @@ from .runtime import DeploymentFailed, Found, Progress, RuntimeMissing, RuntimeT
 CALL_SECONDS_MAX = 60.0
 PULL_SECONDS_MAX = 1_800.0
 PULL_RETRY_SECONDS = (2.0, 5.0)
-START_TRIES_MAX = 3
+START_TRIES_MAX = 5
+"""With the keeper's pauses, enough for an engine to let go of a port whose last holder just left."""
 STOP_GRACE_SECONDS = 2
 """Short: what the container's processes could still save goes away with its files."""
 ENGINE_STOP_SECONDS_MAX = 60.0
@@ -149,7 +150,8 @@ class DockerRuntime:
         if container["State"] == "created":
             return _being_created(container["Labels"])
         if container["State"] in ("running", "paused", "restarting"):
-            return Found(Container(order_id=order_id, state="running"))
+            ports = frozenset(port["PublicPort"] for port in container["Ports"] if "PublicPort" in port)
+            return Found(Container(order_id=order_id, state="running"), public_ports=ports)
         try:
             state = await self._state(container)
         except DockerError as error:

@@ -1,6 +1,6 @@
 """What to do next, decided from values alone: no clock, no I/O.
 
-    wanted and not there, or unfinished ──> Deploy
+    wanted and not there, or unfinished ──> Deploy, once nothing that leaves holds its ports
     wanted no more, still deploying     ──> Abandon, and Remove once it has stopped
     wanted no more, or failed           ──> Remove
 
@@ -96,14 +96,15 @@ def plan(wanted: Wanted, actual: Actual, now: Moment) -> list[Action]:
     most one action.
     """
     busy = actual.deploying | actual.removing
+    leaving = {
+        order_id
+        for order_id in actual.found
+        if order_id in actual.removing or order_id in actual.failed or wanted.unwanted(order_id, now)
+    }
     idle_found = [order_id for order_id in sorted(actual.found) if order_id not in busy]
     return [
         *(Abandon(order_id) for order_id in sorted(actual.deploying) if wanted.unwanted(order_id, now)),
-        *(
-            Remove(order_id)
-            for order_id in idle_found
-            if wanted.unwanted(order_id, now) or order_id in actual.failed
-        ),
+        *(Remove(order_id) for order_id in idle_found if order_id in leaving),
         *(
             Deploy(order)
             for order_id, order in sorted(wanted.orders.items())
@@ -111,6 +112,7 @@ def plan(wanted: Wanted, actual: Actual, now: Moment) -> list[Action]:
             and order_id not in actual.failed
             and wanted.may_deploy(order, now)
             and _needs_work(order_id, actual)
+            and not _ports_held(order, leaving, actual)
         ),
     ]
 
@@ -134,6 +136,11 @@ def report(
 def _needs_work(order_id: int, actual: Actual) -> bool:
     found = actual.found.get(order_id)
     return found is None or found.unfinished or order_id not in actual.settled
+
+
+def _ports_held(order: Assignment, leaving: Set[int], actual: Actual) -> bool:
+    ports = {port.public for port in order.ports}
+    return any(ports & actual.found[order_id].public_ports for order_id in leaving)
 
 
 def _with_remark(container: Container, remark: str) -> Container:

@@ -41,11 +41,12 @@ class Found:
     """What the runtime holds for one order.
 
     `unfinished`: `deploy` has something left to do, because the agent was interrupted while creating it
-    or because the machine stopped it, not the container itself.
+    or because the machine stopped it, not the container itself. `public_ports`: those it holds now.
     """
 
     container: Container
     unfinished: bool = False
+    public_ports: frozenset[int] = frozenset()
 
 
 class Runtime(Protocol):

@@ -38,7 +38,7 @@ def start_failure(message: str) -> Verdict:
     text = message.lower()
     if "port is already allocated" in text or "address already in use" in text:
         port = re.search(r"(?:bind for|listen tcp\d?|host port for) \S*?:(\d+)", text)
-        return Verdict(f"{f'port {port[1]}' if port else 'a port'} is in use on the machine", final=True)
+        return Verdict(f"{f'port {port[1]}' if port else 'a port'} is in use on the machine", final=False)
     if _has(text, "could not select device driver", "nvidia-container", "nvidia.com/gpu", "nvml error"):
         return Verdict(f"the machine could not give the container its GPUs: {_short(message)}", final=True)
     if _has(
