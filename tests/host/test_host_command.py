@@ -1,6 +1,7 @@
 """The command as a host's owner runs it: a process of its own, signals, exit codes, what it prints."""
 
 import asyncio
+import json
 import os
 import sys
 from contextlib import asynccontextmanager
@@ -116,6 +117,35 @@ def test_a_revoked_credential_ends_the_agent_with_a_clear_message(tmp_path):
     log = asyncio.run(scenario())
     assert "no longer accepts this server's credential" in log
     assert "Traceback" not in log
+
+
+def test_a_revoked_credential_names_the_containers_that_stay_and_how_to_remove_them(tmp_path, images):
+    async def scenario():
+        async with FakeMarket() as market:
+            order = an_order(images.shell)
+            async with an_agent(market.url, tmp_path, "--init-token", market.init_token) as agent:
+                await market.want(order)
+                await until(lambda: market.state(order.order_id) == "running")
+                market.credential_accepted = False
+                await market.stop()
+                await market.start()
+                assert await agent.ended() == 1
+            (remove,) = (line for line in agent.log.splitlines() if line.startswith("  docker rm "))
+            (prune,) = (line for line in agent.log.splitlines() if line.startswith("  docker network prune "))
+            outcomes = []
+            for command in (remove, prune):
+                shell = await asyncio.create_subprocess_shell(command)
+                outcomes.append(await shell.wait())
+            async with Docker() as engine:
+                label = [f"openclore.order={order.order_id}"]
+                left = await engine.containers.list(all=True, filters=json.dumps({"label": label}))
+                networks = await engine.networks.list(filters={"label": label})
+            assert (outcomes, left, networks) == ([0, 0], [], [])
+            return agent.log
+
+    log = asyncio.run(scenario())
+    assert "no longer accepts this server's credential" in log
+    assert "1 container of this server left on this machine, 1 running." in log
 
 
 @pytest.mark.parametrize(

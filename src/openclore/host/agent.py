@@ -19,7 +19,8 @@ from .keeper import Keeper
 from .link import Link, register
 from .logs import get_logger
 from .recipe import Machine, Owner
-from .runtime import HostError, Runtime, RuntimeMissing, RuntimeName
+from .runtime import CredentialRefused, HostError, Runtime, RuntimeMissing, RuntimeName, RuntimeTrouble
+from .sentences import left_behind
 from .simulated import SimulatedRuntime
 from .state import Identity, State
 
@@ -180,5 +181,21 @@ async def _keep(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keeper.run())
             tasks.create_task(link.run())
+    except* CredentialRefused as refused:
+        raise CredentialRefused(
+            f"{refused.exceptions[0]}{await _left_behind(runtime, identity)}"
+        ) from refused
     finally:
         get_logger().info(LAST_WORDS[runtime.name])
+
+
+async def _left_behind(runtime: Runtime, identity: Identity) -> str:
+    """What the owner must know of containers that no agent will ever remove; empty where there are none."""
+    if runtime.name != "docker":
+        return ""
+    with suppress(RuntimeTrouble):
+        found = (await runtime.look()).values()
+        running = sum(one.container.state == "running" for one in found)
+        if found:
+            return "\n" + left_behind(len(found), running, Owner(identity.market, identity.server_id).labels)
+    return ""
