@@ -81,6 +81,10 @@ async def deploy_patiently(runtime: DockerRuntime, order: Assignment) -> None:
             break
 
 
+async def serves(order: Assignment) -> bool:
+    return await http_get(order.ports[0].public) == "hello\n"
+
+
 def ignore(state: str) -> None:
     pass
 
@@ -278,7 +282,7 @@ def test_a_port_that_was_in_use_is_taken_once_it_is_free(images):
                     with pytest.raises(RuntimeTrouble, match="is in use"):
                         await runtime.deploy(order, ignore)
             await runtime.deploy(order, ignore)
-            assert await http_get(order.ports[0].public) == "hello\n"
+            await until(lambda: serves(order))
 
     asyncio.run(scenario())
 
@@ -291,7 +295,7 @@ def test_the_next_order_gets_the_port_of_the_one_before_however_slowly_that_stop
             for order in (first, second):  # as process 1, httpd ignores SIGTERM: the stop takes 2 s
                 keeper.assign([order])
                 await until(lambda order=order: order.order_id in keeper._settled)
-                assert await http_get(order.ports[0].public) == "hello\n"
+                await until(lambda order=order: serves(order))
             assert keeper._failed == {}
             assert list(await runtime.look()) == [second.order_id]
 

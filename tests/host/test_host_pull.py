@@ -55,7 +55,9 @@ def test_a_private_image_is_pulled_with_the_renters_credentials_and_leaves_with_
         asyncio.run(scenario(f"{address}/some/image:1"))
 
 
-def test_a_private_image_leaves_with_a_deployment_that_failed(root):
+def test_a_private_image_leaves_with_a_deployment_that_failed(root, monkeypatch):
+    monkeypatch.setattr("openclore.host.docker.START_TRIES_MAX", 1)
+
     async def scenario(image):
         async with a_runtime() as runtime:
             order = an_order(image, registry_auth="renter:password", ports=ports(80))

@@ -1,6 +1,8 @@
 """The engine's messages, sorted by what follows from them and put into sentences for a renter."""
 
 import re
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 ENGINE_MESSAGE_LENGTH_MAX = 300
@@ -63,6 +65,17 @@ def exited(exit_code: int, out_of_memory: bool) -> str:
     """What to say of a container that stopped by itself."""
     reason = ", out of memory" if out_of_memory else ""
     return f"the container's main process ended with exit code {exit_code}{reason}"
+
+
+def left_behind(containers: int, running: int, labels: Mapping[str, str]) -> str:
+    """For the owner of a machine whose agent ends for good: what stays there, and how to remove it."""
+    what = "1 container" if containers == 1 else f"{containers} containers"
+    filters = " ".join(f"--filter {shlex.quote(f'label={key}={value}')}" for key, value in labels.items())
+    return (
+        f"{what} of this server left on this machine, {running} running. To remove all:\n"
+        f"  docker rm -fv $(docker ps -aq {filters})\n"
+        f"  docker network prune -f {filters}"
+    )
 
 
 def _refused(image: str, text: str, with_credentials: bool) -> str:
