@@ -1,6 +1,7 @@
 """Pulls of a real engine from a registry on loopback, and an engine that goes away for a while."""
 
 import asyncio
+import os
 import shutil
 import socket
 import uuid
@@ -140,6 +141,9 @@ def test_an_order_cancelled_during_its_pull_is_gone_at_once():
         asyncio.run(scenario(f"{address}/some/image:1", registry))
 
 
+ENGINE_SOCKET = os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
+
+
 class EngineDoor:
     """A socket in front of the engine's that can be shut, as when the engine restarts."""
 
@@ -162,7 +166,7 @@ class EngineDoor:
         assert task
         self._pipes.add(task)
         with suppress(asyncio.CancelledError, OSError):
-            inner_reader, inner_writer = await asyncio.open_unix_connection("/var/run/docker.sock")
+            inner_reader, inner_writer = await asyncio.open_unix_connection(ENGINE_SOCKET)
             try:
                 await asyncio.gather(_pour(reader, inner_writer), _pour(inner_reader, writer))
             finally:
