@@ -3,7 +3,6 @@
 import json
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -80,10 +79,28 @@ def test_a_get_may_carry_its_argument_in_a_body(market: tuple[Process, tuple[str
 
 
 def half_a_request(where: tuple[str, int]) -> socket.socket:
+    """A request whose body the server waits for: it said so by asking to continue."""
     client = socket.create_connection(where, timeout=20)
-    client.sendall(b"POST /v1/create_order HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
-    time.sleep(0.3)
+    head = (
+        b"POST /v1/create_order HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+    )
+    client.sendall(head)
+    assert client.recv(1_000).startswith(b"HTTP/1.1 100 ")
+    client.sendall(b"{")
     return client
+
+
+def test_a_request_under_way_is_answered_before_the_server_stops(log: Path, quick_dir: Path) -> None:
+    with a_server(log, "--data-dir", str(quick_dir / "data"), "--port", "0") as (process, address):
+        parts = urlsplit(address)
+        where = (parts.hostname or "", parts.port or 0)
+        with half_a_request(where) as client:
+            process.kill(signal.SIGTERM)
+            until(lambda: not reachable(*where), what="the door to close")
+            client.sendall(b" " * 998 + b"}")
+            assert answer(client)[1]["code"] == 3
+        until(lambda: not process.running(), what="the server to end")
+        assert process.stop() == 0
 
 
 def test_a_stop_does_not_wait_for_ever_for_a_request_that_never_comes(
