@@ -48,9 +48,11 @@ def _endpoint(endpoint: Endpoint[Any, Any]) -> str:
         facts.append(f"Once in {endpoint.spacing_seconds:g} s per key.")
     lines.append(" ".join(facts))
     if endpoint.carries != "nothing":
-        lines.append(f"\n{_prose(endpoint.request)}\n")
-        lines.append(f"Request, in the {'query' if endpoint.carries == 'query' else 'JSON body'}:\n")
-        lines.append(_members(endpoint.request))
+        request = _structs(endpoint.request)[0]
+        array = ", an array of" if request is not endpoint.request else ""
+        lines.append(f"\n{_prose(request)}\n")
+        lines.append(f"Request, in the {'query' if endpoint.carries == 'query' else f'JSON body{array}'}:\n")
+        lines.append(_members(request))
     lines.append(f"\nReply:\n\n{_members(endpoint.reply)}")
     return "\n".join(lines) + "\n"
 

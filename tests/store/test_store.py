@@ -63,7 +63,7 @@ def count_one_more(tx: Connection) -> None:
 
 def test_writers_take_turns(store: Store) -> None:
     with store.writing() as tx:
-        tx.exec_driver_sql("INSERT INTO rates VALUES ('bitcoin', 0, 0)")
+        tx.exec_driver_sql("INSERT INTO rates (currency, usd, at) VALUES ('bitcoin', 0, 0)")
 
     def count_up() -> None:
         for _ in range(20):
@@ -83,7 +83,7 @@ def test_writers_of_two_processes_take_turns(store: Store) -> None:
     """Two stores on one database stand for two processes."""
     other = open_store(store.engine.url.render_as_string(hide_password=False))
     with store.writing() as tx:
-        tx.exec_driver_sql("INSERT INTO rates VALUES ('bitcoin', 0, 0)")
+        tx.exec_driver_sql("INSERT INTO rates (currency, usd, at) VALUES ('bitcoin', 0, 0)")
 
     def count_up(mine: Store) -> None:
         for _ in range(20):
@@ -113,7 +113,7 @@ def test_a_reader_sees_one_moment_while_a_writer_goes_on(store: Store) -> None:
 def test_the_database_itself_refuses_a_wallet_below_zero(store: Store) -> None:
     def overdraw() -> None:
         with store.writing() as tx:
-            tx.exec_driver_sql("INSERT INTO accounts VALUES (1, 'a@b.c', 0, NULL, NULL)")
+            tx.exec_driver_sql("INSERT INTO accounts (id, email, created_at) VALUES (1, 'a@b.c', 0)")
             tx.exec_driver_sql(
                 "INSERT INTO ledger_accounts (kind, account_id, currency, balance) "
                 "VALUES ('wallet', 1, 'bitcoin', -1)"

@@ -59,6 +59,9 @@ class Refusal(StrEnum):
     NOT_ALL_PARAMETERS_PRESENT = "not_all_parameters_present"
     INVALID_MRL = "invalid_mrl"
     INVALID_INPUT = "invalid_input"
+    # OpenClore's own
+    SPEND_LIMIT_REACHED = "spend_limit_reached"
+    SERVER_IN_USE = "server_in_use"
 
 
 DOCKERHUB_REFUSAL_PREFIX = "dockerhub-"

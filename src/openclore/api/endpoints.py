@@ -7,14 +7,24 @@ is written twice.
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from .base import Empty, Reply, Request
+from .account import PohBalanceReply, RenterFeesReply
+from .base import Empty, Reply
+from .gigaspot import (
+    CancelOrders,
+    CancelOrdersReply,
+    CreateGigaspotOrders,
+    CreateGigaspotOrdersReply,
+    EditGigaspotOrders,
+    EditGigaspotOrdersReply,
+    GigaspotReply,
+)
 from .offers import MarketplaceReply
 from .orders import CancelOrder, CreateOrder, CreateOrderReply, MyOrders, MyOrdersReply
 from .servers import MyServersReply, ServerConfigReply, ServerConfigRequest, SetServerSettings
 from .spot import SetSpotPrice, SpotMarketplace, SpotMarketplaceReply
 from .wallets import WalletsReply
 
-Q = TypeVar("Q", bound=Request)
+Q = TypeVar("Q")
 R = TypeVar("R", bound=Reply)
 
 BASE_PATH = "/v1"
@@ -28,28 +38,38 @@ class Endpoint(Generic[Q, R]):
 
     Attributes:
         methods: HTTP methods the market accepts; the first is the one to use.
+        request: a struct, or a list of structs where the body is a JSON array.
         carries: where the request travels.
         key: whether an API key is required, or only used when there is one.
         spacing_seconds: least time between two calls per key, beyond the limit over all endpoints.
+        below: the base path.
+        at: the path below it, with ids in braces ("/orders/{order_id}"); empty: the name.
     """
 
     name: str
-    methods: tuple[Literal["GET", "POST"], ...]
+    methods: tuple[Literal["GET", "POST", "PUT", "DELETE"], ...]
     request: type[Q]
     reply: type[R]
     summary: str
     carries: Literal["nothing", "query", "body"] = "nothing"
     key: Literal["required", "optional"] = "required"
     spacing_seconds: float = 0.0
+    below: str = BASE_PATH
+    at: str = ""
 
     @property
     def method(self) -> str:
         return self.methods[0]
 
     @property
+    def writes(self) -> bool:
+        """Whether a call may change something, and so may carry an idempotency key."""
+        return self.method != "GET"
+
+    @property
     def path(self) -> str:
-        """Below the base address: "/wallets"."""
-        return f"/{self.name}"
+        """Below the base address: "/wallets", "/orders/{order_id}"."""
+        return self.at or f"/{self.name}"
 
 
 WALLETS = Endpoint("wallets", ("GET",), Empty, WalletsReply, "Balances by currency.")
@@ -88,6 +108,32 @@ SERVER_CONFIG = Endpoint(
 SET_SERVER_SETTINGS = Endpoint(
     "set_server_settings", ("POST",), SetServerSettings, Reply, "Replace a server's settings.", carries="body"
 )
+RENTER_FEES = Endpoint(
+    "renter_fees", ("GET",), Empty, RenterFeesReply, "What renting costs beyond the price."
+)
+POH_BALANCE = Endpoint(
+    "poh_balance", ("GET",), Empty, PohBalanceReply, "The caller's Proof of Holding stake."
+)
+GET_GIGASPOT = Endpoint("get_gigaspot", ("GET",), Empty, GigaspotReply, "Where the GigaSPOT snapshot is.")
+CREATE_GIGASPOT_ORDERS = Endpoint(
+    "create_gigaspot_orders",
+    ("POST",),
+    CreateGigaspotOrders,
+    CreateGigaspotOrdersReply,
+    "Bid on GigaSPOT machines.",
+    carries="body",
+)
+EDIT_GIGASPOT_ORDERS = Endpoint(
+    "edit_gigaspot_orders",
+    ("POST",),
+    EditGigaspotOrders,
+    EditGigaspotOrdersReply,
+    "Change GigaSPOT bids and clocks.",
+    carries="body",
+)
+CANCEL_ORDERS = Endpoint(
+    "cancel_orders", ("POST",), CancelOrders, CancelOrdersReply, "End many orders.", carries="body"
+)
 
 ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
     WALLETS,
@@ -100,4 +146,10 @@ ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
     MY_SERVERS,
     SERVER_CONFIG,
     SET_SERVER_SETTINGS,
+    RENTER_FEES,
+    POH_BALANCE,
+    GET_GIGASPOT,
+    CREATE_GIGASPOT_ORDERS,
+    EDIT_GIGASPOT_ORDERS,
+    CANCEL_ORDERS,
 )

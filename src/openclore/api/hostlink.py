@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from .base import NO_NUL, Id
+from .gigaspot import GpuClocks
 from .specs import Specs
 
 PROTOCOL = 1
@@ -99,7 +100,9 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     it afterwards.
     `registry_auth` is "user:token" for a private image. `env` already holds SSH_PASSWORD, SSH_KEY and
     JUPYTER_TOKEN where the renter gave them. `command` is a start-up script for the container, run once
-    on its first start after the image's own entry point.
+    on its first start after the image's own entry point. With `autossh`, SSH is brought into the image and
+    started instead of its entry point. `clocks` are for the GPUs in their order while the container runs;
+    empty: their own.
     """
 
     order_id: Id
@@ -109,6 +112,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     command: str
     paid_until: int
     registry_auth: str = ""
+    autossh: bool = False
+    clocks: list[GpuClocks] = []
 
 
 class Assignments(msgspec.Struct, frozen=True, kw_only=True, tag="assignments"):

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..api.codes import Code
-from . import hostgate, replies, v1
+from . import hostgate, open_v1, replies, v1
 from .service import Service
 
 log = structlog.get_logger()
@@ -35,7 +35,13 @@ def build(service: Service) -> Litestar:
         return Response({"status": "ready"})
 
     return Litestar(
-        route_handlers=[healthz, readyz, *v1.routes(service), *hostgate.routes(service)],
+        route_handlers=[
+            healthz,
+            readyz,
+            *v1.routes(service),
+            *open_v1.routes(service),
+            *hostgate.routes(service),
+        ],
         exception_handlers={HTTPException: _unknown, Exception: _broken},
         openapi_config=None,
         request_max_body_size=None,

@@ -13,9 +13,10 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     text,
+    true,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that leads to these tables."""
 
 metadata = MetaData(
@@ -40,6 +41,8 @@ accounts = Table(
     # Null: what the market's policy says.
     Column("orders_max", Integer),
     Column("servers_max", Integer),
+    # Proof of Holding, 10⁻⁸ CLORE, as the operator says.
+    Column("poh_stake", BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 
@@ -52,6 +55,8 @@ api_keys = Table(
     Column("key_hash", Text, nullable=False, unique=True),
     Column("created_at", BigInteger, nullable=False),
     Column("revoked_at", BigInteger),
+    # "open" or "live"; null: what the server speaks.
+    Column("dialect", Text),
     UniqueConstraint("account_id", "name"),
     sqlite_autoincrement=True,
 )
@@ -134,6 +139,10 @@ servers = Table(
     Column("specs", Text),
     Column("gpu_array", Text, nullable=False),
     Column("cuda_version", Text, nullable=False),
+    # JSON of rules.servers.Gigaspot; null: not on GigaSPOT.
+    Column("gigaspot", Text),
+    # A removed server stays for its orders, under another name.
+    Column("removed_at", BigInteger),
     UniqueConstraint("account_id", "name"),
     Index("ix_servers_online", "online", "seen_until"),
     sqlite_autoincrement=True,
@@ -177,15 +186,44 @@ orders = Table(
     Column("public_address", Text, nullable=False),
     # JSON of rules.orders.Deployment.
     Column("deployment", Text, nullable=False),
+    # "on-demand", "spot" or "gigaspot".
+    Column("kind", Text, nullable=False, server_default="on-demand"),
+    # The API key that made it.
+    Column("key_id", BigInteger),
+    # Whether its first minute has begun; a bid that only ever waited costs nothing.
+    Column("began", Boolean, nullable=False, server_default=true()),
+    # What the minutes before the last change of price cost, and how many they were.
+    Column("spend_before", BigInteger, nullable=False, server_default="0"),
+    Column("minutes_before", BigInteger, nullable=False, server_default="0"),
+    Column("lowered_at", BigInteger),
+    Column("original_price_usd", BigInteger),
+    Column("spend_max", BigInteger),
+    Column("lease_until", BigInteger),
     CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended_has_a_time"),
-    # One on-demand order holds a machine; the database is the last to say so.
+    # One order holds a machine; the database is the last to say so.
     Index(
         "uq_orders_holder",
         "server_id",
         unique=True,
+        sqlite_where=text("state NOT IN ('ended', 'waiting')"),
+        postgresql_where=text("state NOT IN ('ended', 'waiting')"),
+    ),
+    # One bid per account and server.
+    Index(
+        "uq_orders_bidder",
+        "server_id",
+        "account_id",
+        unique=True,
+        sqlite_where=text("state <> 'ended' AND kind <> 'on-demand'"),
+        postgresql_where=text("state <> 'ended' AND kind <> 'on-demand'"),
+    ),
+    Index(
+        "ix_orders_active_server_id",
+        "server_id",
         sqlite_where=text("state <> 'ended'"),
         postgresql_where=text("state <> 'ended'"),
     ),
+    Index("ix_orders_key_id", "key_id"),
     Index("ix_orders_account_id", "account_id"),
     Index(
         "ix_orders_active_account_id",
@@ -213,6 +251,8 @@ rates = Table(
     # 10⁻⁸ dollars for one unit of the currency.
     Column("usd", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
+    # The rate that dollar-pegged prices go by; it follows every ten minutes. Null: not yet.
+    Column("pegged_usd", BigInteger),
 )
 
 events = Table(
@@ -227,5 +267,91 @@ events = Table(
     # JSON object of whatever else is worth telling.
     Column("data", Text, nullable=False),
     Index("ix_events_order_id", "order_id"),
+    Index("ix_events_account_id", "account_id", "id"),
+    Index("ix_events_server_id", "server_id", "id"),
     sqlite_autoincrement=True,
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("account_id", ForeignKey("accounts.id"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    # SHA-256 over the endpoint and the request.
+    Column("request_hash", Text, nullable=False),
+    # JSON of the reply.
+    Column("reply", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Index("ix_idempotency_at", "at"),
+)
+
+spend_limits = Table(
+    "spend_limits",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    # Null: the limit is the whole account's.
+    Column("key_id", ForeignKey("api_keys.id")),
+    Column("currency", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    # "total" or "day".
+    Column("period", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    # What the orders in its scope had cost at `since`.
+    Column("spent_before", BigInteger, nullable=False),
+    Index("ix_spend_limits_account_id", "account_id"),
+    sqlite_autoincrement=True,
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Identity, primary_key=True),
+    Column("account_id", ForeignKey("accounts.id"), nullable=False),
+    Column("url", Text, nullable=False),
+    # JSON list; empty: all.
+    Column("kinds", Text, nullable=False),
+    # Kept readable: signing needs it.
+    Column("secret", Text, nullable=False),
+    Column("previous_secret", Text),
+    Column("previous_secret_until", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    # The last event that was looked at for this webhook.
+    Column("cursor", BigInteger, nullable=False),
+    Index("ix_webhooks_account_id", "account_id"),
+    sqlite_autoincrement=True,
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("webhook_id", ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False),
+    Column("event_id", BigInteger),
+    Column("kind", Text, nullable=False),
+    # The message as it is signed.
+    Column("body", Text, nullable=False),
+    # "waiting", "delivered" or "failed".
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("next_at", BigInteger),
+    Column("status", Integer),
+    Column("problem", Text),
+    UniqueConstraint("webhook_id", "event_id"),
+    Index("ix_deliveries_next_at", "next_at"),
+)
+
+statistics = Table(
+    "statistics",
+    metadata,
+    Column("gpu", Text, primary_key=True),
+    Column("at", BigInteger, primary_key=True),
+    Column("servers", Integer, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("rented", Integer, nullable=False),
+    # 10⁻⁸ dollars per hour and GPU.
+    Column("price_p10", BigInteger),
+    Column("price_p50", BigInteger),
+    Column("price_p90", BigInteger),
 )

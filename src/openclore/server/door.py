@@ -1,0 +1,154 @@
+"""From an HTTP request to a use case and back: what both APIs share."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.enums import HttpMethod
+from litestar.handlers import HTTPRouteHandler
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..api.base import Empty, Reply
+from ..api.codes import Code
+from ..api.complaints import complaint
+from ..api.endpoints import Endpoint
+from ..rules.refused import InvalidInput, Refused
+from ..store.accounts import ApiKey
+from . import bodies, replies
+from .keys import presented
+from .service import Service
+
+BODY_BYTES_MAX = 1_048_576
+ALL_METHODS = list(HttpMethod)
+"""Taken so that the wrong ones are answered like everything unknown, and by nobody else."""
+
+log = structlog.get_logger()
+
+AnyRequest = Request[Any, Any, Any]
+AnyResponse = Response[Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """An admitted request: which key asks (None: nobody's), when (Unix s), for which ids of the path."""
+
+    service: Service
+    key: ApiKey | None
+    now: int
+    http: AnyRequest
+    ids: dict[str, int]
+
+    @property
+    def account_id(self) -> int | None:
+        return self.key.account_id if self.key else None
+
+    @property
+    def caller(self) -> int:
+        """The account, where the endpoint requires a key."""
+        assert self.key is not None
+        return self.key.account_id
+
+
+Action = Callable[[Call, Any], Awaitable[Reply | AnyResponse]]
+
+
+def routes(service: Service, actions: dict[Endpoint[Any, Any], Action]) -> list[HTTPRouteHandler]:
+    """One route per path; the method chooses among the endpoints of a path."""
+    by_path: dict[str, dict[str, Endpoint[Any, Any]]] = {}
+    for endpoint in actions:
+        path = endpoint.below + endpoint.path
+        by_path.setdefault(path, {}).update(dict.fromkeys(endpoint.methods, endpoint))
+    return [_route(service, path, here, actions) for path, here in by_path.items()]
+
+
+def _route(
+    service: Service,
+    path: str,
+    here: dict[str, Endpoint[Any, Any]],
+    actions: dict[Endpoint[Any, Any], Action],
+) -> HTTPRouteHandler:
+    async def answer(request: AnyRequest) -> AnyResponse:
+        endpoint = here.get(request.method)
+        if endpoint is None:
+            return replies.failure(Code.INVALID_ENDPOINT, f"{path} takes {' or '.join(here)}")
+        try:
+            return await _answer(service, endpoint, actions[endpoint], request)
+        except Refused as refused:
+            return replies.refusal(refused)
+        except InvalidInput as error:
+            return replies.failure(Code.INVALID_INPUT, str(error))
+        except SQLAlchemyError as error:
+            log.error("database error", endpoint=endpoint.name, error=type(error).__name__)
+            return replies.failure(Code.DATABASE_ERROR, "the database failed, look before trying again")
+
+    name = next(iter(here.values())).name
+    return HTTPRouteHandler(_in_router(path), http_method=ALL_METHODS, name=name)(answer)
+
+
+def _in_router(path: str) -> str:
+    """Ids are taken as text, so that a wrong one is answered by us."""
+    return path.replace("_id}", "_id:str}")
+
+
+async def _answer(
+    service: Service, endpoint: Endpoint[Any, Any], action: Action, request: AnyRequest
+) -> AnyResponse:
+    body = await bodies.read(request, BODY_BYTES_MAX)
+    secret = presented(request.headers)
+    key = None
+    if secret is not None or endpoint.key == "required":
+        key = await _identify(service, secret)
+        if key is None:
+            return replies.failure(
+                Code.INVALID_TOKEN, "send a valid API key in the header 'auth' or 'Authorization: Bearer'"
+            )
+        wait_seconds = service.limits.admit(key.id, endpoint, time.monotonic())
+        if wait_seconds:
+            return replies.too_fast(wait_seconds)
+    query = _decode(endpoint, request, body)
+    call = Call(service, key, service.clock(), request, _ids(request))
+    reply = await action(call, query)
+    return reply if isinstance(reply, Response) else replies.success(reply)
+
+
+async def _identify(service: Service, secret: str | None) -> ApiKey | None:
+    if not secret:
+        return None
+    return service.keys.recall(secret) or await service.read(service.keys.look_up, secret)
+
+
+def _ids(request: AnyRequest) -> dict[str, int]:
+    """The ids in the path.
+
+    Raises:
+        InvalidInput: one is no positive whole number.
+    """
+    ids: dict[str, int] = {}
+    for name, text in request.path_params.items():
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63):
+            raise InvalidInput(f"{name}: must be a positive whole number")
+        ids[name] = int(text)
+    return ids
+
+
+def _decode(endpoint: Endpoint[Any, Any], request: AnyRequest, body: bytes) -> Any:
+    """The request, from where the endpoint carries it; on GET a body may be replaced by the query.
+
+    Raises:
+        InvalidInput: it is not what the endpoint takes.
+    """
+    if endpoint.carries == "nothing":
+        return Empty()
+    try:
+        if endpoint.carries == "query" or (request.method == "GET" and not body):
+            return msgspec.convert(dict(request.query_params), endpoint.request, strict=False)
+        content_type = request.headers.get("content-type", "application/json").partition(";")[0]
+        if content_type.strip().lower() != "application/json":
+            raise InvalidInput("send a JSON body with Content-Type: application/json")
+        return msgspec.json.decode(body or b"null", type=endpoint.request)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(str(complaint(error))) from None

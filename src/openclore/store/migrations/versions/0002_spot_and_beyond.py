@@ -1,0 +1,185 @@
+"""spot bids, GigaSPOT, idempotency keys, spend limits, leases, webhooks, statistics"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "statistics",
+        sa.Column("gpu", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("servers", sa.Integer(), nullable=False),
+        sa.Column("gpus", sa.Integer(), nullable=False),
+        sa.Column("rented", sa.Integer(), nullable=False),
+        sa.Column("price_p10", sa.BigInteger(), nullable=True),
+        sa.Column("price_p50", sa.BigInteger(), nullable=True),
+        sa.Column("price_p90", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("gpu", "at", name=op.f("pk_statistics")),
+    )
+    op.create_table(
+        "idempotency",
+        sa.Column("account_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("request_hash", sa.Text(), nullable=False),
+        sa.Column("reply", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_idempotency_account_id")),
+        sa.PrimaryKeyConstraint("account_id", "key", name=op.f("pk_idempotency")),
+    )
+    op.create_index("ix_idempotency_at", "idempotency", ["at"], unique=False)
+    op.create_table(
+        "webhooks",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("account_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("kinds", sa.Text(), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("previous_secret", sa.Text(), nullable=True),
+        sa.Column("previous_secret_until", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("cursor", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_webhooks_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhooks")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_webhooks_account_id", "webhooks", ["account_id"], unique=False)
+    op.create_table(
+        "deliveries",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("webhook_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("event_id", sa.BigInteger(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("next_at", sa.BigInteger(), nullable=True),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["webhook_id"], ["webhooks.id"], name=op.f("fk_deliveries_webhook_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
+        sa.UniqueConstraint("webhook_id", "event_id", name=op.f("uq_deliveries_webhook_id_event_id")),
+    )
+    op.create_index("ix_deliveries_next_at", "deliveries", ["next_at"], unique=False)
+    op.create_table(
+        "spend_limits",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("account_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("key_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("period", sa.Text(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("spent_before", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_spend_limits_account_id")),
+        sa.ForeignKeyConstraint(["key_id"], ["api_keys.id"], name=op.f("fk_spend_limits_key_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_spend_limits")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_spend_limits_account_id", "spend_limits", ["account_id"], unique=False)
+    op.add_column("accounts", sa.Column("poh_stake", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("api_keys", sa.Column("dialect", sa.Text(), nullable=True))
+    op.create_index("ix_events_account_id", "events", ["account_id", "id"], unique=False)
+    op.create_index("ix_events_server_id", "events", ["server_id", "id"], unique=False)
+    op.add_column("orders", sa.Column("kind", sa.Text(), server_default="on-demand", nullable=False))
+    op.add_column("orders", sa.Column("key_id", sa.BigInteger(), nullable=True))
+    op.add_column("orders", sa.Column("began", sa.Boolean(), server_default=sa.true(), nullable=False))
+    op.add_column("orders", sa.Column("spend_before", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("orders", sa.Column("minutes_before", sa.BigInteger(), server_default="0", nullable=False))
+    op.add_column("orders", sa.Column("lowered_at", sa.BigInteger(), nullable=True))
+    op.add_column("orders", sa.Column("original_price_usd", sa.BigInteger(), nullable=True))
+    op.add_column("orders", sa.Column("spend_max", sa.BigInteger(), nullable=True))
+    op.add_column("orders", sa.Column("lease_until", sa.BigInteger(), nullable=True))
+    op.create_index(
+        "ix_orders_active_server_id",
+        "orders",
+        ["server_id"],
+        unique=False,
+        sqlite_where=sa.text("state <> 'ended'"),
+        postgresql_where=sa.text("state <> 'ended'"),
+    )
+    op.create_index("ix_orders_key_id", "orders", ["key_id"], unique=False)
+    op.create_index(
+        "uq_orders_bidder",
+        "orders",
+        ["server_id", "account_id"],
+        unique=True,
+        sqlite_where=sa.text("state <> 'ended' AND kind <> 'on-demand'"),
+        postgresql_where=sa.text("state <> 'ended' AND kind <> 'on-demand'"),
+    )
+    op.add_column("rates", sa.Column("pegged_usd", sa.BigInteger(), nullable=True))
+    op.add_column("servers", sa.Column("gigaspot", sa.Text(), nullable=True))
+    op.add_column("servers", sa.Column("removed_at", sa.BigInteger(), nullable=True))
+    op.drop_index("uq_orders_holder", table_name="orders")
+    op.create_index(
+        "uq_orders_holder",
+        "orders",
+        ["server_id"],
+        unique=True,
+        sqlite_where=sa.text("state NOT IN ('ended', 'waiting')"),
+        postgresql_where=sa.text("state NOT IN ('ended', 'waiting')"),
+    )
+
+
+def downgrade() -> None:
+    # The older release knows no waiting bids.
+    op.execute(
+        "UPDATE orders SET state = 'ended', ended_at = created_at, end_reason = 'cancelled'"
+        " WHERE state = 'waiting'"
+    )
+    op.drop_index("uq_orders_holder", table_name="orders")
+    op.create_index(
+        "uq_orders_holder",
+        "orders",
+        ["server_id"],
+        unique=True,
+        sqlite_where=sa.text("state <> 'ended'"),
+        postgresql_where=sa.text("state <> 'ended'"),
+    )
+
+    op.drop_column("servers", "removed_at")
+    op.drop_column("servers", "gigaspot")
+    op.drop_column("rates", "pegged_usd")
+    op.drop_index(
+        "uq_orders_bidder",
+        table_name="orders",
+        sqlite_where=sa.text("state <> 'ended' AND kind <> 'on-demand'"),
+        postgresql_where=sa.text("state <> 'ended' AND kind <> 'on-demand'"),
+    )
+    op.drop_index("ix_orders_key_id", table_name="orders")
+    op.drop_index(
+        "ix_orders_active_server_id",
+        table_name="orders",
+        sqlite_where=sa.text("state <> 'ended'"),
+        postgresql_where=sa.text("state <> 'ended'"),
+    )
+    op.drop_column("orders", "lease_until")
+    op.drop_column("orders", "spend_max")
+    op.drop_column("orders", "original_price_usd")
+    op.drop_column("orders", "lowered_at")
+    op.drop_column("orders", "minutes_before")
+    op.drop_column("orders", "spend_before")
+    op.drop_column("orders", "began")
+    op.drop_column("orders", "key_id")
+    op.drop_column("orders", "kind")
+    op.drop_index("ix_events_server_id", table_name="events")
+    op.drop_index("ix_events_account_id", table_name="events")
+    op.drop_column("api_keys", "dialect")
+    op.drop_column("accounts", "poh_stake")
+    op.drop_index("ix_spend_limits_account_id", table_name="spend_limits")
+    op.drop_table("spend_limits")
+    op.drop_index("ix_deliveries_next_at", table_name="deliveries")
+    op.drop_table("deliveries")
+    op.drop_index("ix_webhooks_account_id", table_name="webhooks")
+    op.drop_table("webhooks")
+    op.drop_index("ix_idempotency_at", table_name="idempotency")
+    op.drop_table("idempotency")
+    op.drop_table("statistics")
