@@ -30,7 +30,7 @@ class Door:
         self, name: str, body: Any = None, *, method: str = "", key: str | None = "renter", **more: Any
     ) -> tuple[int, Any]:
         """HTTP status and decoded reply. `key` is whose: "renter", "host", or None for nobody's."""
-        self.service.limits.__init__()  # type: ignore[misc]
+        self.service.limits.__init__(self.service.settings.pace)  # type: ignore[misc]
         headers = dict(more.pop("headers", {}))
         if key:
             headers["auth"] = self.keys[key]

@@ -6,9 +6,12 @@ It never repeats a value: one may be secret.
 import re
 from typing import NamedTuple
 
+FORBIDDEN_CHARACTERS = "may hold only letters, digits, white space (not in names) and - _ : = . @ + /"
+"""What is said of a character in `env` that the live service fails on."""
+
 _EXPLAINED = {
     "image": "must be at most 128 letters, digits and : @ / . _ -, with at most one colon and two slashes",
-    "env": "may hold only letters, digits, white space (not in names) and - _ : = . @ + /",
+    "env": FORBIDDEN_CHARACTERS,
     "ports": 'container ports are numbers from 1 to 65535, each "tcp" or "http"',
     "type": "must be on-demand or spot",
     "server_name": "must be text without NUL",

@@ -14,3 +14,7 @@ class Refused(Exception):
 
 class InvalidInput(Exception):
     """Code 2. The message names the member, what must hold, and what was given."""
+
+
+class NotFound(Exception):
+    """Code 4: under /open/v1, the object that the path names is not there, or not the caller's."""

@@ -1,5 +1,6 @@
 """Wiring the doors into one ASGI application. Nothing here connects to anything."""
 
+from functools import partial
 from typing import Any
 
 import structlog
@@ -9,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..api.codes import Code
-from . import hostgate, open_v1, replies, v1
+from . import hostgate, open_v1, v1
 from .service import Service
 
 log = structlog.get_logger()
@@ -42,7 +43,10 @@ def build(service: Service) -> Litestar:
             *open_v1.routes(service),
             *hostgate.routes(service),
         ],
-        exception_handlers={HTTPException: _unknown, Exception: _broken},
+        exception_handlers={
+            HTTPException: partial(_unknown, service),
+            Exception: partial(_broken, service),
+        },
         openapi_config=None,
         request_max_body_size=None,
         logging_config=None,
@@ -54,13 +58,16 @@ def _ping(service: Service) -> None:
         tx.execute(text("SELECT 1"))
 
 
-def _unknown(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """Whatever the router does not know, wrong methods included."""
+def _unknown(service: Service, request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """Whatever the router does not know."""
+    voice = service.voice(request.url.path)
     if error.status_code in (404, 405):
-        return replies.failure(Code.INVALID_ENDPOINT, "there is no such endpoint")
-    return replies.failure(Code.INVALID_INPUT, error.detail)
+        return voice.failure(Code.INVALID_ENDPOINT, "there is no such endpoint")
+    return voice.failure(Code.INVALID_INPUT, error.detail)
 
 
-def _broken(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def _broken(service: Service, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error("request failed", path=request.url.path, exc_info=error)
-    return replies.failure(Code.DATABASE_ERROR, "the market failed, look before trying again")
+    return service.voice(request.url.path).failure(
+        Code.DATABASE_ERROR, "the market failed, look before trying again"
+    )

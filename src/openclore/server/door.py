@@ -16,10 +16,11 @@ from ..api.base import Empty, Reply
 from ..api.codes import Code
 from ..api.complaints import complaint
 from ..api.endpoints import Endpoint
-from ..rules.refused import InvalidInput, Refused
+from ..rules.refused import InvalidInput, NotFound, Refused
 from ..store.accounts import ApiKey
-from . import bodies, replies
+from . import bodies
 from .keys import presented
+from .replies import Voice
 from .service import Service
 
 BODY_BYTES_MAX = 1_048_576
@@ -34,13 +35,16 @@ AnyResponse = Response[Any]
 
 @dataclass(frozen=True)
 class Call:
-    """An admitted request: which key asks (None: nobody's), when (Unix s), for which ids of the path."""
+    """An admitted request: which key asks (None: nobody's), when (Unix s), for which ids of the path,
+    and how to answer.
+    """
 
     service: Service
     key: ApiKey | None
     now: int
     http: AnyRequest
     ids: dict[str, int]
+    voice: Voice
 
     @property
     def account_id(self) -> int | None:
@@ -51,6 +55,10 @@ class Call:
         """The account, where the endpoint requires a key."""
         assert self.key is not None
         return self.key.account_id
+
+
+class _NotSignedIn(Exception):
+    """No key, or none that is good."""
 
 
 Action = Callable[[Call, Any], Awaitable[Reply | AnyResponse]]
@@ -74,16 +82,20 @@ def _route(
     async def answer(request: AnyRequest) -> AnyResponse:
         endpoint = here.get(request.method)
         if endpoint is None:
-            return replies.failure(Code.INVALID_ENDPOINT, f"{path} takes {' or '.join(here)}")
+            methods = " or ".join(here)
+            return service.voice(path).failure(Code.INVALID_ENDPOINT, f"{path} takes {methods}")
         try:
-            return await _answer(service, endpoint, actions[endpoint], request)
-        except Refused as refused:
-            return replies.refusal(refused)
+            body = await bodies.read(request, BODY_BYTES_MAX)
+            key = await _identify(service, endpoint, request)
         except InvalidInput as error:
-            return replies.failure(Code.INVALID_INPUT, str(error))
+            return service.voice(path).failure(Code.INVALID_INPUT, str(error))
+        except _NotSignedIn:
+            return service.voice(path).failure(
+                Code.INVALID_TOKEN, "send a valid API key in the header 'auth' or 'Authorization: Bearer'"
+            )
         except SQLAlchemyError as error:
-            log.error("database error", endpoint=endpoint.name, error=type(error).__name__)
-            return replies.failure(Code.DATABASE_ERROR, "the database failed, look before trying again")
+            return _database_error(service.voice(path), endpoint, error)
+        return await _admitted(service, endpoint, actions[endpoint], request, body, key)
 
     name = next(iter(here.values())).name
     return HTTPRouteHandler(_in_router(path), http_method=ALL_METHODS, name=name)(answer)
@@ -94,31 +106,56 @@ def _in_router(path: str) -> str:
     return path.replace("_id}", "_id:str}")
 
 
-async def _answer(
-    service: Service, endpoint: Endpoint[Any, Any], action: Action, request: AnyRequest
-) -> AnyResponse:
-    body = await bodies.read(request, BODY_BYTES_MAX)
+async def _identify(service: Service, endpoint: Endpoint[Any, Any], request: AnyRequest) -> ApiKey | None:
+    """The caller's key; None where none is needed and none is given.
+
+    Raises:
+        _NotSignedIn: one is needed, or the one given is not good.
+    """
     secret = presented(request.headers)
-    key = None
-    if secret is not None or endpoint.key == "required":
-        key = await _identify(service, secret)
-        if key is None:
-            return replies.failure(
-                Code.INVALID_TOKEN, "send a valid API key in the header 'auth' or 'Authorization: Bearer'"
-            )
+    if secret is None and endpoint.key == "optional":
+        return None
+    if not secret:
+        raise _NotSignedIn
+    key = service.keys.recall(secret) or await service.read(service.keys.look_up, secret)
+    if key is None:
+        raise _NotSignedIn
+    return key
+
+
+async def _admitted(
+    service: Service,
+    endpoint: Endpoint[Any, Any],
+    action: Action,
+    request: AnyRequest,
+    body: bytes,
+    key: ApiKey | None,
+) -> AnyResponse:
+    voice = service.voice(endpoint.below + endpoint.path, key)
+    if key is not None:
         wait_seconds = service.limits.admit(key.id, endpoint, time.monotonic())
         if wait_seconds:
-            return replies.too_fast(wait_seconds)
-    query = _decode(endpoint, request, body)
-    call = Call(service, key, service.clock(), request, _ids(request))
-    reply = await action(call, query)
-    return reply if isinstance(reply, Response) else replies.success(reply)
+            return voice.too_fast(wait_seconds)
+    try:
+        query = _decode(endpoint, request, body)
+        reply = await action(Call(service, key, service.clock(), request, _ids(request), voice), query)
+    except Refused as refused:
+        return voice.refusal(refused)
+    except InvalidInput as error:
+        return voice.failure(Code.INVALID_INPUT, str(error))
+    except NotFound as error:
+        return voice.failure(Code.INVALID_ENDPOINT, str(error))
+    except SQLAlchemyError as error:
+        return _database_error(voice, endpoint, error)
+    finally:
+        if key is not None:
+            service.limits.completed(key.id, endpoint, time.monotonic())
+    return reply if isinstance(reply, Response) else voice.success(reply)
 
 
-async def _identify(service: Service, secret: str | None) -> ApiKey | None:
-    if not secret:
-        return None
-    return service.keys.recall(secret) or await service.read(service.keys.look_up, secret)
+def _database_error(voice: Voice, endpoint: Endpoint[Any, Any], error: SQLAlchemyError) -> AnyResponse:
+    log.error("database error", endpoint=endpoint.name, error=type(error).__name__)
+    return voice.failure(Code.DATABASE_ERROR, "the database failed, look before trying again")
 
 
 def _ids(request: AnyRequest) -> dict[str, int]:

@@ -28,9 +28,10 @@ from ..api.hostlink import (
 from ..rules.refused import InvalidInput
 from ..rules.servers import continues
 from ..usecases import hosts
-from . import bodies, replies
+from . import bodies
 from .keys import presented
 from .links import Link
+from .replies import Voice
 from .service import Service
 
 HELLO_TIMEOUT_SECONDS = 10
@@ -56,12 +57,12 @@ def routes(service: Service) -> list[Any]:
             body = await bodies.read(request, _REGISTER_BYTES_MAX)
             asked = msgspec.json.decode(body, type=Register)
         except InvalidInput as error:
-            return replies.failure(Code.INVALID_INPUT, str(error))
+            return Voice().failure(Code.INVALID_INPUT, str(error))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return replies.failure(Code.INVALID_INPUT, str(complaint(error)))
+            return Voice().failure(Code.INVALID_INPUT, str(complaint(error)))
         made = await service.write(hosts.register, service.market, asked.init_token)
         if made is None:
-            return replies.failure(Code.INVALID_TOKEN, "this init token is unknown or was used")
+            return Voice().failure(Code.INVALID_TOKEN, "this init token is unknown or was used")
         return Response(msgspec.json.encode(made), media_type="application/json")
 
     @websocket(LINK_PATH)

@@ -1,39 +1,93 @@
-"""Encoding replies: every one has a `code`, every code its HTTP status."""
+"""How the market answers: every reply has a `code`, every code an HTTP status, every dialect its own."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from litestar import Response
 
 from ..api.base import Failure, Reply
-from ..api.codes import HTTP_STATUS, Code
+from ..api.codes import HTTP_STATUS, Code, Refusal
+from ..api.complaints import FORBIDDEN_CHARACTERS
+from ..api.dialects import DIALECT_HEADER, Dialect
+from ..api.orders import CreateOrderReply, MyOrdersReply, Order
+from ..api.servers import MyServersReply
 from ..rules.refused import Refused
+from .settings import Live
+
+BUSINESS_STATUS_OPEN = 409
+"""Of code 6 under /open/v1."""
 
 _encode = msgspec.json.Encoder().encode
 
 
-def success(reply: Reply) -> Response[bytes]:
-    return _response(Code.OK, _encode(reply))
+@dataclass(frozen=True)
+class Voice:
+    """How one caller is spoken to. `business_status` is the HTTP status of code 6 in the open dialect."""
+
+    dialect: Dialect = Dialect.OPEN
+    live: Live = field(default_factory=Live)
+    business_status: int = HTTP_STATUS[Code.BUSINESS]
+
+    def success(self, reply: Reply) -> Response[bytes]:
+        if self.dialect is Dialect.LIVE:
+            reply = _as_recorded(reply)
+        return self.encoded(_encode(reply))
+
+    def encoded(self, body: bytes) -> Response[bytes]:
+        """A successful reply that is JSON already."""
+        return self._response(HTTP_STATUS[Code.OK], body)
+
+    def failure(self, code: Code, error: str | None = None) -> Response[bytes]:
+        if self.dialect is Dialect.LIVE and error and error.endswith(FORBIDDEN_CHARACTERS):
+            return self._response(
+                HTTP_STATUS[Code.DATABASE_ERROR], _encode(Failure(code=Code.DATABASE_ERROR))
+            )
+        return self._response(HTTP_STATUS[code], _encode(Failure(code=code, error=error)))
+
+    def refusal(self, refused: Refused) -> Response[bytes]:
+        facts: Mapping[str, Any] = refused.facts
+        status = self.business_status
+        if self.dialect is Dialect.LIVE:
+            facts = {name: fact for name, fact in facts.items() if name != "message"}
+            if refused.refusal is Refusal.SERVER_ALREADY_RENTED:
+                facts = {"status": self.live.status_member, **facts}
+            status = self.live.business_statuses.get(refused.refusal, self.live.business_status)
+        body = {"code": Code.BUSINESS, "error": refused.refusal, **facts}
+        return self._response(status, _encode(body))
+
+    def too_fast(self, wait_seconds: float) -> Response[bytes]:
+        headers = {} if self.dialect is Dialect.LIVE else {"Retry-After": str(math.ceil(wait_seconds))}
+        return self._response(HTTP_STATUS[Code.RATE_EXCEEDED], b'{"code":5}', headers)
+
+    def _response(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> Response[bytes]:
+        return Response(
+            body,
+            status_code=status,
+            media_type="application/json",
+            headers={"Cache-Control": "no-store", DIALECT_HEADER: self.dialect, **(headers or {})},
+        )
 
 
-def failure(code: Code, error: str | None = None) -> Response[bytes]:
-    return _response(code, _encode(Failure(code=code, error=error)))
+def _as_recorded(reply: Reply) -> Reply:
+    """A reply with the members that the public service was seen to send."""
+    match reply:
+        case CreateOrderReply():
+            return Reply(code=reply.code)
+        case MyOrdersReply():
+            return msgspec.structs.replace(reply, orders=[_recorded_row(row) for row in reply.orders])
+        case MyServersReply():
+            rows = [s if s.connected else msgspec.structs.replace(s, id=None) for s in reply.servers]
+            return msgspec.structs.replace(reply, servers=rows)
+    return reply
 
 
-def refusal(refused: Refused) -> Response[bytes]:
-    return _response(
-        Code.BUSINESS, _encode({"code": Code.BUSINESS, "error": refused.refusal, **refused.facts})
-    )
+_OURS: dict[str, None] = dict.fromkeys(("status", "paused", "order_end", "state", "end_reason", "end_detail"))
+_NETWORK: dict[str, None] = dict.fromkeys(("pub_cluster", "tcp_ports", "http_port", "http_pub"))
 
 
-def too_fast(wait_seconds: float) -> Response[bytes]:
-    return _response(Code.RATE_EXCEEDED, b'{"code":5}', {"Retry-After": str(math.ceil(wait_seconds))})
-
-
-def _response(code: Code, body: bytes, headers: dict[str, str] | None = None) -> Response[bytes]:
-    return Response(
-        body,
-        status_code=HTTP_STATUS[code],
-        media_type="application/json",
-        headers={"Cache-Control": "no-store", **(headers or {})},
-    )
+def _recorded_row(row: Order) -> Order:
+    gone = _OURS | _NETWORK if row.expired else _OURS
+    return msgspec.structs.replace(row, spot=row.spot or None, **gone)

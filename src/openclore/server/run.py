@@ -43,7 +43,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
 async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
     port = _free_port(settings.host, settings.port)
     with closing(open_store(settings.database)) as store, _alone_on(settings.database):
-        service = Service(Market(store, settings.policy), system_clock)
+        service = Service(Market(store, settings.policy), system_clock, settings)
         service.start()
         loop_turns, stop = Loop(service), asyncio.Event()
         await loop_turns.turn_safely()

@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from ..api.dialects import Dialect
+from ..api.endpoints import BASE_PATH
 from ..store import events
+from ..store.accounts import ApiKey
 from ..store.events import Kind
 from ..usecases import servers
 from ..usecases.market import Market
 from .keys import Keys
 from .limits import Limits
 from .links import Links
+from .replies import BUSINESS_STATUS_OPEN, Voice
+from .settings import Settings
 from .snapshot import Snapshot
 
 P = ParamSpec("P")
@@ -28,11 +33,17 @@ def system_clock() -> int:
 class Service:
     """One process's view of a market. Use cases run in threads."""
 
-    def __init__(self, market: Market, clock: Callable[[], int] = system_clock) -> None:
+    def __init__(
+        self,
+        market: Market,
+        clock: Callable[[], int] = system_clock,
+        settings: Settings = Settings(),  # noqa: B008 -- frozen
+    ) -> None:
         self.market = market
         self.clock = clock
+        self.settings = settings
         self.keys = Keys(market)
-        self.limits = Limits()
+        self.limits = Limits(settings.pace)
         self.snapshot = Snapshot()
         self.links = Links()
         self.loop_fails = False
@@ -44,6 +55,13 @@ class Service:
         with self.market.store.reading() as tx:
             self._cursor = events.newest(tx)
         self.refresh(None)
+
+    def voice(self, path: str, key: ApiKey | None = None) -> Voice:
+        """How to answer a request to this path."""
+        if not path.startswith(BASE_PATH + "/"):
+            return Voice(business_status=BUSINESS_STATUS_OPEN)
+        pinned = key.dialect if key else None
+        return Voice(Dialect(pinned) if pinned else self.settings.dialect, self.settings.live)
 
     async def read(self, use_case: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a use case that changes nothing."""

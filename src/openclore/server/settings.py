@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 
+from ..api.codes import Refusal
+from ..api.dialects import Dialect
+from ..api.endpoints import CREATE_ORDER, SPACING_SECONDS
 from ..rules.policy import Policy
 from ..store.store import database_url
 
@@ -17,10 +20,61 @@ class SettingsError(Exception):
     """Settings that can't be used; the message names where they stand and what must hold."""
 
 
+class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the live dialect leaves to settings; the defaults are what was recorded, or else a guess.
+
+    Attributes:
+        row_delay_seconds: how long after its creation an order appears in `my_orders`.
+        linger_seconds: how long an ended order stays in the default list.
+        status_member: the extra `status` of `server-already-rented`.
+        business_status: HTTP status of code 6 errors not named in `business_statuses`.
+    """
+
+    row_delay_seconds: int = 2
+    linger_seconds: int = 0
+    status_member: str = "error"
+    business_status: int = 200
+    business_statuses: dict[Refusal, int] = msgspec.field(
+        default_factory=lambda: {Refusal.CURRENCY_NOT_ALLOWED: 500}
+    )
+
+    def __post_init__(self) -> None:
+        if min(self.row_delay_seconds, self.linger_seconds) < 0:
+            raise ValueError("live: row_delay_seconds and linger_seconds can't be negative")
+        if not all(
+            200 <= status <= 599 for status in (self.business_status, *self.business_statuses.values())
+        ):
+            raise ValueError("live: an HTTP status is 200 to 599")
+
+
+class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a key may call; 0 switches a limit off.
+
+    Attributes:
+        spacing_seconds: between two calls of /v1.
+        create_order_seconds: between two `create_order`.
+        open_spacing_seconds: between two calls of /open/v1.
+        from_completion: count from the end of a call instead of its arrival.
+        refusals_count: a refused call restarts the wait.
+    """
+
+    spacing_seconds: float = SPACING_SECONDS
+    create_order_seconds: float = CREATE_ORDER.spacing_seconds
+    open_spacing_seconds: float = 0.1
+    from_completion: bool = False
+    refusals_count: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.spacing_seconds, self.create_order_seconds, self.open_spacing_seconds) < 0:
+            raise ValueError("pace: seconds can't be negative")
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where to listen and keep things. `database_url` replaces the SQLite file in `data_dir`.
 
-    After a signal to stop, requests under way have `drain_seconds` to be answered.
+    After a signal to stop, requests under way have `drain_seconds` to be answered. `public_url` is how
+    callers reach the market, where that differs from the address they name in their requests. `dialect` is
+    spoken to keys that are not pinned to one.
     """
 
     data_dir: str = ""
@@ -28,6 +82,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: int = 8080
     drain_seconds: float = 30.0
+    public_url: str = ""
+    dialect: Dialect = Dialect.OPEN
+    live: Live = Live()
+    pace: Pace = Pace()
     policy: Policy = Policy()
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from ..api import endpoints
 from ..api.base import Empty, Reply
 from ..api.codes import Refusal
+from ..api.dialects import DIALECT_HEADER
 from ..api.endpoints import Endpoint
 from ..api.orders import CancelOrder, CreateOrder, CreateOrderReply, MyOrders, MyOrdersReply
 from ..api.servers import MyServersReply, ServerConfigReply, ServerConfigRequest, SetServerSettings
@@ -34,6 +35,7 @@ async def marketplace(call: Call, _: Empty) -> AnyResponse:
         await asyncio.to_thread(view.prepare, encoding)
     body, etag = view.body(encoding, tail), view.etag(tail)
     headers = {"ETag": etag, "Vary": "Accept-Encoding, auth, Authorization", "Cache-Control": "no-cache"}
+    headers[DIALECT_HEADER] = call.voice.dialect
     if etag in call.http.headers.get("if-none-match", ""):
         return Response(b"", status_code=304, headers=headers)
     if encoding:

@@ -3,28 +3,34 @@
 import msgspec
 from sqlalchemy import Connection, select, update
 
+from ..api.dialects import Dialect
 from .rows import as_struct
 from .tables import accounts, api_keys
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """A person or company; may rent and host. A limit that is None is the market's."""
+    """A person or company; may rent and host. A limit that is None is the market's.
+
+    `poh_stake` is its Proof of Holding, 10⁻⁸ CLORE.
+    """
 
     id: int
     email: str
     created_at: int
     orders_max: int | None
     servers_max: int | None
+    poh_stake: int = 0
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key without its secret."""
+    """A key without its secret. One that is pinned to a dialect is spoken to in it."""
 
     id: int
     account_id: int
     name: str
     created_at: int
     revoked_at: int | None
+    dialect: Dialect | None = None
 
 
 def add(tx: Connection, email: str, now: int) -> Account:
@@ -42,10 +48,12 @@ def by_id(tx: Connection, account_id: int) -> Account:
     return as_struct(row, Account)
 
 
-def add_key(tx: Connection, account_id: int, name: str, key_hash: str, now: int) -> ApiKey:
+def add_key(
+    tx: Connection, account_id: int, name: str, key_hash: str, now: int, dialect: Dialect | None = None
+) -> ApiKey:
     row = tx.execute(
         api_keys.insert()
-        .values(account_id=account_id, name=name, key_hash=key_hash, created_at=now)
+        .values(account_id=account_id, name=name, key_hash=key_hash, created_at=now, dialect=dialect)
         .returning(*_KEY_COLUMNS)
     ).one()
     return as_struct(row, ApiKey)
@@ -76,4 +84,5 @@ _KEY_COLUMNS = (
     api_keys.c.name,
     api_keys.c.created_at,
     api_keys.c.revoked_at,
+    api_keys.c.dialect,
 )

@@ -17,9 +17,6 @@ IDEMPOTENCY_HEADER = "Idempotency-Key"
 IDEMPOTENCY_KEY_PATTERN = r"^[\x21-\x7e]{1,255}\Z"
 """Visible ASCII. Honoured on every write of both APIs in the open dialect."""
 
-DIALECT_HEADER = "OpenClore-Dialect"
-"""In every reply: "open" or "live". The public service has no such header."""
-
 
 SEARCH_OFFERS = Endpoint(
     "search_offers",
