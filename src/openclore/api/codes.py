@@ -27,6 +27,30 @@ HTTP_STATUS: dict[Code, int] = {
 """The documented mapping. For code 6 the documentation says "varies"; the open dialect answers 200."""
 
 
+MEANINGS: dict[Code, tuple[str, str]] = {
+    Code.OK: ("It is done.", ""),
+    Code.DATABASE_ERROR: (
+        "The market failed inside. What a write has done is unknown.",
+        "Look before trying again: after `create_order` in `my_orders`, since the order may exist.",
+    ),
+    Code.INVALID_INPUT: (
+        "The request is wrong as it stands; `error` names the member.",
+        "Change the request. Trying again as it is will not help.",
+    ),
+    Code.INVALID_TOKEN: ("The API key is missing, unknown or revoked.", "Give a valid key."),
+    Code.INVALID_ENDPOINT: (
+        "There is no such endpoint, or no such object.",
+        "Check the address and the ids.",
+    ),
+    Code.RATE_EXCEEDED: (
+        "The key was used too often. Nothing was done.",
+        "Wait as many seconds as the header `Retry-After` says, then send it again.",
+    ),
+    Code.BUSINESS: ("The market refused, for the reason in `error`.", "See the list of refusals."),
+}
+"""What a code means, and what to do then."""
+
+
 class Refusal(StrEnum):
     """The `error` member of a code 6 reply: exact wire values, hyphens and underscores as they are."""
 
@@ -63,6 +87,79 @@ class Refusal(StrEnum):
     SPEND_LIMIT_REACHED = "spend_limit_reached"
     SERVER_IN_USE = "server_in_use"
 
+
+REFUSAL_MEANINGS: dict[Refusal, tuple[str, str]] = {
+    Refusal.SERVER_DONT_EXIST: ("There is no server with this id.", "Choose another server."),
+    Refusal.SERVER_OFFLINE: ("The server is not connected.", "Choose another server."),
+    Refusal.SERVER_ALREADY_RENTED: (
+        "The server is rented on demand, perhaps by you.",
+        "Look in `my_orders`, or choose another server.",
+    ),
+    Refusal.NOT_ENOUGH_BALANCE: (
+        "The wallet of this currency does not hold enough.",
+        "Top it up, or pay in another currency.",
+    ),
+    Refusal.CANT_RENT_FROM_YOURSELF: ("The server is your own.", "Choose another server."),
+    Refusal.TOO_LOW_PRICE: (
+        "The bid is under the host's floor, `min_price` per day in the order's currency.",
+        "Bid at least `min_price`. Floors of hosts who price in dollars move every ten minutes.",
+    ),
+    Refusal.YOU_ALREADY_HAVE_SPOT_ORDER: (
+        "You have a spot order on this server already; an account may have one.",
+        "Change its price with `set_spot_price`.",
+    ),
+    Refusal.CURRENCY_NOT_ALLOWED: (
+        "The host does not accept this currency.",
+        "Pay in one of the server's `allowed_coins`.",
+    ),
+    Refusal.MACHINE_IS_ON_GIGASPOT: (
+        "The machine is rented out through GigaSPOT only.",
+        "Bid with `create_gigaspot_orders`.",
+    ),
+    Refusal.PRICE_NOT_MATCHING: (
+        "The price is not `required_price` any more.",
+        "Read `marketplace` again and decide anew.",
+    ),
+    Refusal.REACHED_ORDER_LIMIT: ("You have too many orders at once.", "Cancel one first."),
+    Refusal.REACHED_ORDER_LIMIT_PER_DAY: (
+        "You made too many orders today; `limit` is how many a day may have.",
+        "Try again tomorrow.",
+    ),
+    Refusal.WAIT: ("The market is busy with this server.", "Try again in a second."),
+    Refusal.COMPUTE_NOT_AVAILABLE: ("The machine is not available now.", "Choose another server."),
+    Refusal.YOU_DONT_OWN_THIS_ORDER: ("There is no such order of yours.", "Check the id in `my_orders`."),
+    Refusal.ORDER_NOT_ACTIVE: ("The order is over.", "There is nothing left to do."),
+    Refusal.ISSUE_DESCRIPTION_TOO_LONG: ("`issue` is longer than 2,048 characters.", "Shorten it."),
+    Refusal.ORDER_DONT_EXIST: ("There is no such spot order of yours.", "Check the id in `my_orders`."),
+    Refusal.AMOUNT_TOO_LOW: (
+        "The price is under the host's floor.",
+        "Read the floor in `spot_marketplace` and stay above it.",
+    ),
+    Refusal.CAN_LOWER_EVERY_600_SECONDS: (
+        "A bid can be lowered once in 600 s; the next time in `time_to_lowering` seconds.",
+        "Wait so long. Raising is always possible.",
+    ),
+    Refusal.EXCEEDED_MAX_STEP: (
+        "The bid was lowered too far at once.",
+        "Lower it by at most `max_step`, per day in the order's currency.",
+    ),
+    Refusal.SERVER_DONT_EXIST_BY_NAME: (
+        "None of your servers has this name.",
+        "Check the name in `my_servers`.",
+    ),
+    Refusal.NOT_ALL_PARAMETERS_PRESENT: (
+        "A mandatory member is missing; settings are replaced as a whole.",
+        "Read `server_config`, change it, send all of it.",
+    ),
+    Refusal.INVALID_MRL: ("The longest rental is out of bounds.", "Give `mrl` in hours, 6 to 3,000."),
+    Refusal.INVALID_INPUT: ("A setting can't be so; `message` says why.", "Change what it names."),
+    Refusal.SPEND_LIMIT_REACHED: (
+        "A spend limit of the order, its key or the account would be exceeded.",
+        "Raise the limit, or wait for the next day where it is one per day.",
+    ),
+    Refusal.SERVER_IN_USE: ("The server is listed or rented.", "Hide it and wait until its order is over."),
+}
+"""What a refusal means, and what to do then."""
 
 DOCKERHUB_REFUSAL_PREFIX = "dockerhub-"
 """`create_order` errors that begin so mean that the registry refused the credentials."""

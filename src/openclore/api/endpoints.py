@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from .account import PohBalanceReply, RenterFeesReply
 from .base import Empty, Reply
+from .codes import Refusal
 from .gigaspot import (
     CancelOrders,
     CancelOrdersReply,
@@ -44,6 +45,7 @@ class Endpoint(Generic[Q, R]):
         spacing_seconds: least time between two calls per key, beyond the limit over all endpoints.
         below: the base path.
         at: the path below it, with ids in braces ("/orders/{order_id}"); empty: the name.
+        refusals: what `error` may say with code 6.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Endpoint(Generic[Q, R]):
     spacing_seconds: float = 0.0
     below: str = BASE_PATH
     at: str = ""
+    refusals: tuple[Refusal, ...] = ()
 
     @property
     def method(self) -> str:
@@ -72,6 +75,24 @@ class Endpoint(Generic[Q, R]):
         return self.at or f"/{self.name}"
 
 
+CREATE_REFUSALS = (
+    Refusal.SERVER_DONT_EXIST,
+    Refusal.SERVER_OFFLINE,
+    Refusal.SERVER_ALREADY_RENTED,
+    Refusal.NOT_ENOUGH_BALANCE,
+    Refusal.CANT_RENT_FROM_YOURSELF,
+    Refusal.TOO_LOW_PRICE,
+    Refusal.YOU_ALREADY_HAVE_SPOT_ORDER,
+    Refusal.CURRENCY_NOT_ALLOWED,
+    Refusal.MACHINE_IS_ON_GIGASPOT,
+    Refusal.PRICE_NOT_MATCHING,
+    Refusal.REACHED_ORDER_LIMIT,
+    Refusal.REACHED_ORDER_LIMIT_PER_DAY,
+    Refusal.WAIT,
+    Refusal.COMPUTE_NOT_AVAILABLE,
+    Refusal.SPEND_LIMIT_REACHED,
+)
+
 WALLETS = Endpoint("wallets", ("GET",), Empty, WalletsReply, "Balances by currency.")
 MARKETPLACE = Endpoint(
     "marketplace", ("GET",), Empty, MarketplaceReply, "Every listed server.", key="optional"
@@ -85,8 +106,21 @@ CREATE_ORDER = Endpoint(
     "Rent a server.",
     carries="body",
     spacing_seconds=5.0,
+    refusals=CREATE_REFUSALS,
 )
-CANCEL_ORDER = Endpoint("cancel_order", ("POST",), CancelOrder, Reply, "End an order.", carries="body")
+CANCEL_ORDER = Endpoint(
+    "cancel_order",
+    ("POST",),
+    CancelOrder,
+    Reply,
+    "End an order.",
+    carries="body",
+    refusals=(
+        Refusal.YOU_DONT_OWN_THIS_ORDER,
+        Refusal.ORDER_NOT_ACTIVE,
+        Refusal.ISSUE_DESCRIPTION_TOO_LONG,
+    ),
+)
 SPOT_MARKETPLACE = Endpoint(
     "spot_marketplace",
     ("GET",),
@@ -95,7 +129,20 @@ SPOT_MARKETPLACE = Endpoint(
     "The bids on a server.",
     carries="query",
 )
-SET_SPOT_PRICE = Endpoint("set_spot_price", ("POST",), SetSpotPrice, Reply, "Change a bid.", carries="body")
+SET_SPOT_PRICE = Endpoint(
+    "set_spot_price",
+    ("POST",),
+    SetSpotPrice,
+    Reply,
+    "Change a bid.",
+    carries="body",
+    refusals=(
+        Refusal.ORDER_DONT_EXIST,
+        Refusal.AMOUNT_TOO_LOW,
+        Refusal.CAN_LOWER_EVERY_600_SECONDS,
+        Refusal.EXCEEDED_MAX_STEP,
+    ),
+)
 MY_SERVERS = Endpoint("my_servers", ("GET",), Empty, MyServersReply, "The caller's servers.")
 SERVER_CONFIG = Endpoint(
     "server_config",
@@ -104,9 +151,21 @@ SERVER_CONFIG = Endpoint(
     ServerConfigReply,
     "One server's settings, by name. The name travels in a JSON body, on GET too; the query works as well.",
     carries="body",
+    refusals=(Refusal.SERVER_DONT_EXIST_BY_NAME,),
 )
 SET_SERVER_SETTINGS = Endpoint(
-    "set_server_settings", ("POST",), SetServerSettings, Reply, "Replace a server's settings.", carries="body"
+    "set_server_settings",
+    ("POST",),
+    SetServerSettings,
+    Reply,
+    "Replace a server's settings.",
+    carries="body",
+    refusals=(
+        Refusal.SERVER_DONT_EXIST_BY_NAME,
+        Refusal.NOT_ALL_PARAMETERS_PRESENT,
+        Refusal.INVALID_MRL,
+        Refusal.INVALID_INPUT,
+    ),
 )
 RENTER_FEES = Endpoint(
     "renter_fees", ("GET",), Empty, RenterFeesReply, "What renting costs beyond the price."

@@ -3,7 +3,8 @@
 from typing import Any
 
 from ..base import Empty, Reply
-from ..endpoints import Endpoint
+from ..codes import Refusal
+from ..endpoints import CREATE_REFUSALS, Endpoint
 from .events import EventsReply, ReadEvents, StreamEvents
 from .limits import SetSpendLimit, SpendLimitReply, SpendLimitsReply
 from .offers import OffersReply, SearchOffers
@@ -38,6 +39,7 @@ PLACE_ORDER = Endpoint(
     carries="body",
     below=OPEN_PATH,
     at="/orders",
+    refusals=CREATE_REFUSALS,
 )
 READ_ORDER = Endpoint(
     "read_order",
@@ -57,6 +59,7 @@ RENEW_LEASE = Endpoint(
     carries="body",
     below=OPEN_PATH,
     at="/orders/{order_id}/lease",
+    refusals=(Refusal.ORDER_NOT_ACTIVE,),
 )
 ADD_SERVER = Endpoint(
     "add_server",
@@ -76,6 +79,7 @@ REMOVE_SERVER = Endpoint(
     "Remove a server that is hidden and not rented.",
     below=OPEN_PATH,
     at="/servers/{server_id}",
+    refusals=(Refusal.SERVER_IN_USE,),
 )
 SET_GIGASPOT = Endpoint(
     "set_gigaspot",
