@@ -7,7 +7,10 @@ from .specs import Specs
 
 
 class UsdPrice(Part):
-    """The on-demand prices restated in dollars per day; `spot` 0 means no value."""
+    """The on-demand prices restated in dollars per day.
+
+    `spot` is the lowest bid over the accepted currencies in dollars per day; 0 means no value.
+    """
 
     on_demand_btc: float | None = None
     on_demand_clore: float | None = None
@@ -63,9 +66,14 @@ class Offer(Part):
 
     def price_per_day(self, currency: str) -> float | None:
         """The on-demand price in a currency the host accepts; None where it is not accepted or not priced."""
-        if self.price is None or self.price.on_demand is None or currency not in (self.allowed_coins or ()):
-            return None
-        return self.price.on_demand.get(currency)
+        return self._accepted(self.price and self.price.on_demand, currency)
+
+    def floor_per_day(self, currency: str) -> float | None:
+        """The lowest bid in a currency the host accepts; None where it is not accepted or not priced."""
+        return self._accepted(self.price and self.price.spot, currency)
+
+    def _accepted(self, prices: dict[str, float | None] | None, currency: str) -> float | None:
+        return prices.get(currency) if prices and currency in (self.allowed_coins or ()) else None
 
     @property
     def usd_per_day(self) -> float | None:
@@ -78,6 +86,11 @@ class Offer(Part):
         }
         accepted = [figures[c] for c in self.allowed_coins or () if figures.get(c)]
         return min((f for f in accepted if f is not None), default=None)
+
+    @property
+    def usd_floor_per_day(self) -> float | None:
+        """The lowest bid in dollars, in whichever accepted currency that is; None where nothing says it."""
+        return (self.price and self.price.usd and self.price.usd.spot) or None
 
 
 class MarketplaceReply(Reply):

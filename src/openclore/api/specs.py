@@ -49,6 +49,12 @@ class Specs(Part):
         return int(count) if count.isascii() and count.strip().isdigit() else 0
 
     @property
+    def vram_gb(self) -> float | None:
+        """GB per GPU as its maker counts: markets round down, so that 24 GB may show as 23."""
+        shown = self.gpuram
+        return shown + 1 if shown and shown % 2 == 1 and shown > 11 else shown
+
+    @property
     def gpu_model(self) -> str:
         """`gpu` without the count: "NVIDIA GeForce RTX 4090"."""
         count, x, model = (self.gpu or "").partition("x ")

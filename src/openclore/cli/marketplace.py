@@ -100,7 +100,7 @@ def _filters(
     if max_gpus is not None:
         tests.append(lambda o: _specs(o).gpu_count <= max_gpus)
     if vram is not None:
-        tests.append(lambda o: _memory(_specs(o)) >= vram)
+        tests.append(lambda o: (_specs(o).vram_gb or 0) >= vram)
     if coin is not None:
         tests.append(lambda o: per_day(o, coin) is not None)
     if max_price_per_hour is not None:
@@ -108,12 +108,6 @@ def _filters(
     if country is not None:
         tests.append(lambda o: _country(o).lower() == country.lower())
     return tests
-
-
-def _memory(specs: Specs) -> float:
-    """GB per GPU as its maker counts: markets round down, so that 24 GB may show as 23."""
-    shown = specs.gpuram or 0
-    return shown + 1 if shown % 2 == 1 and shown > 11 else shown
 
 
 def per_day(offer: Offer, coin: str | None) -> float | None:

@@ -17,11 +17,13 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
 class SearchOffers(Request):
     """Every filter narrows; none is required. Only servers that are online are found.
 
-    `gpu` is part of the model's name, `gpu_count` exact, `vram_gb_min` and `ram_gb_min` in GB.
+    `gpu` is part of the model's name, `gpu_count` exact. `vram_gb_min` is in GB per GPU as its maker counts,
+    so that 24 also finds what a market rounds down to 23; `ram_gb_min` is in GB as listed.
     `price_per_hour_max` is in dollars, or in `currency` where that is given: the on-demand price of an hour
     of the whole machine, or with `order_type=spot` the lowest bid. `country` is an ISO code.
-    `rented=true` also shows what is rented on demand. `sort` with `-` in front is descending;
-    `after` is the `next` of the page before.
+    `rented=true` also shows what is rented on demand. `sort` with `-` in front is descending; what has no
+    figure comes last either way. `after` is the `next` of the page before, with the same `sort`,
+    `order_type` and `currency`.
     """
 
     gpu: Annotated[str, msgspec.Meta(max_length=128, pattern=NO_NUL)] | None = None
@@ -39,7 +41,7 @@ class SearchOffers(Request):
         "price", "-price", "reliability", "-reliability", "vram", "-vram", "gpu_count", "-gpu_count", "id"
     ] = "price"
     limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = 50
-    after: Annotated[str, msgspec.Meta(max_length=128, pattern=NO_NUL)] | None = None
+    after: Annotated[str, msgspec.Meta(max_length=256, pattern=NO_NUL)] | None = None
 
 
 class FoundOffer(msgspec.Struct, omit_defaults=True):
