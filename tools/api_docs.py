@@ -1,113 +1,103 @@
-"""Write docs/api.md from the table of endpoints and the types; --check only says whether it is up to date."""
+"""Write docs/api.md from the endpoint tables and the types; --check only says whether it is up to date."""
 
 import sys
-import types
-import typing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from openclore.api.codes import HTTP_STATUS, Code, Refusal
+from openclore.api import describe
+from openclore.api.base import Reply
+from openclore.api.codes import HTTP_STATUS, MEANINGS, OPEN_HTTP_STATUS, REFUSAL_MEANINGS, Refusal
 from openclore.api.endpoints import BASE_PATH, ENDPOINTS, SPACING_SECONDS, Endpoint
+from openclore.api.open.endpoints import IDEMPOTENCY_HEADER, OPEN_ENDPOINTS, OPEN_PATH
 
 FILE = Path(__file__).parent.parent / "docs" / "api.md"
-MEANINGS = {
-    Code.OK: "normal",
-    Code.DATABASE_ERROR: "database error: the outcome of a write is unknown, look before trying again",
-    Code.INVALID_INPUT: "invalid input; `error` names the member",
-    Code.INVALID_TOKEN: "missing, unknown or revoked API key",
-    Code.INVALID_ENDPOINT: "no such endpoint",
-    Code.RATE_EXCEEDED: "too fast; `Retry-After` says in how many seconds",
-    Code.BUSINESS: "refused for the reason in `error`",
-}
+ALL = (*ENDPOINTS, *OPEN_ENDPOINTS)
 HEAD = f"""# The API
 
 <!-- Written by tools/api_docs.py from src/openclore/api; change it there. -->
 
-Every endpoint is one path segment below `{BASE_PATH}`. The key travels as `auth: KEY` or
-`Authorization: Bearer KEY`. A key may call once in {SPACING_SECONDS:g} s over all endpoints. Prices are per
-**day** for the whole machine. Every JSON reply has a `code`; members this page does not know may come, and
-any but identities may be missing.
+What other markets speak too is below `{BASE_PATH}`, what OpenClore adds below `{OPEN_PATH}`. A running market
+shows the same with examples at `/reference`, and for programs as OpenAPI 3.1 at `/openapi/v1.json` and
+`/openapi/open-v1.json`.
 
-| Code | HTTP | Meaning |
-|---|---|---|
+The key travels as `auth: KEY` or `Authorization: Bearer KEY`. A key may call once in {SPACING_SECONDS:g} s
+over all endpoints of `{BASE_PATH}`. Prices are per **day** for the whole machine unless a name says
+otherwise. Every JSON reply has a `code`; members this page does not know may come, and any but identities
+may be missing. A write with a header `{IDEMPOTENCY_HEADER}` is carried out once, however often it is sent;
+the live dialect ignores it.
+
 """
 
 
 def page() -> str:
-    codes = "".join(f"| {code.value} | {HTTP_STATUS[code]} | {MEANINGS[code]} |\n" for code in Code)
-    refusals = "\nThe `error` of code 6 is one of: " + ", ".join(f"`{r}`" for r in Refusal) + ".\n"
-    return HEAD + codes + refusals + "".join(map(_endpoint, ENDPOINTS)) + _objects()
+    parts = [HEAD, _codes(), _refusals(), *map(_endpoint, ALL), _objects()]
+    return "".join(parts)
+
+
+def _codes() -> str:
+    rows = [
+        f"| {code.value} | {HTTP_STATUS[code]} | {OPEN_HTTP_STATUS[code]} | {' '.join(sentences).strip()} |"
+        for code, sentences in MEANINGS.items()
+    ]
+    head = [f"| Code | HTTP, `{BASE_PATH}` | HTTP, `{OPEN_PATH}` | |", "|---|---|---|---|"]
+    return "\n".join(head + rows) + "\n"
+
+
+def _refusals() -> str:
+    head = "\n## Refusals\n\nWhat `error` says with code 6.\n\n| `error` | Meaning | What to do |\n"
+    rows = [f"| `{refusal}` | {' | '.join(REFUSAL_MEANINGS[refusal])} |\n" for refusal in Refusal]
+    return head + "|---|---|---|\n" + "".join(rows)
 
 
 def _endpoint(endpoint: Endpoint[Any, Any]) -> str:
-    lines = [f"\n## {' or '.join(endpoint.methods)} {BASE_PATH}{endpoint.path}\n", endpoint.summary]
+    lines = [f"\n## {' or '.join(endpoint.methods)} {endpoint.below}{endpoint.path}\n", endpoint.summary]
     facts = [f"Key {endpoint.key}."]
     if endpoint.spacing_seconds:
         facts.append(f"Once in {endpoint.spacing_seconds:g} s per key.")
     lines.append(" ".join(facts))
     if endpoint.carries != "nothing":
-        request = _structs(endpoint.request)[0]
-        array = ", an array of" if request is not endpoint.request else ""
-        lines.append(f"\n{_prose(request)}\n")
-        lines.append(f"Request, in the {'query' if endpoint.carries == 'query' else f'JSON body{array}'}:\n")
-        lines.append(_members(request))
-    lines.append(f"\nReply:\n\n{_members(endpoint.reply)}")
+        request, is_array = describe.request_struct(endpoint)
+        where = (
+            "query" if endpoint.carries == "query" else "JSON body" + (", an array of" if is_array else "")
+        )
+        lines.append(f"{_prose(request)}\nRequest, in the {where}:\n\n{_members(request)}")
+    lines.append(f"{_prose(endpoint.reply)}\nReply:\n\n{_members(endpoint.reply)}")
+    if endpoint.refusals:
+        lines.append("\nMay be refused: " + ", ".join(f"`{refusal}`" for refusal in endpoint.refusals) + ".")
     return "\n".join(lines) + "\n"
 
 
 def _objects() -> str:
-    """Every struct that replies are made of, each once, in the order they appear."""
-    seen: dict[type, None] = {}
-    waiting: list[type] = [endpoint.reply for endpoint in ENDPOINTS]
-    while waiting:
-        struct = waiting.pop(0)
-        for hint in typing.get_type_hints(struct).values():
-            for inner in _structs(hint):
-                if inner not in seen:
-                    seen[inner] = None
-                    waiting.append(inner)
-    parts = [f"\n### {struct.__name__}\n\n{_prose(struct)}\n\n{_members(struct)}\n" for struct in seen]
+    parts = [
+        f"\n### {struct.__name__}\n{_prose(struct)}\n{_members(struct)}\n" for struct in describe.objects(ALL)
+    ]
     return "\n## Objects\n" + "".join(parts)
 
 
-def _members(struct: type) -> str:
+def _members(struct: type[msgspec.Struct]) -> str:
     rows = ["| Member | Type | |", "|---|---|---|"]
-    hints = typing.get_type_hints(struct)
-    for field in msgspec.structs.fields(struct):
-        required = "required" if field.required else ""
-        rows.append(f"| `{field.encode_name}` | {_type(hints[field.name])} | {required} |")
+    for member in describe.members(struct):
+        rows.append(f"| `{member.name}` | {_type(member)} | {_facts(member)} |")
     return "\n".join(rows)
 
 
-def _type(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return "any"
-    if origin in (typing.Union, types.UnionType):
-        kinds = [_type(a) for a in arguments if a not in (type(None), msgspec.UnsetType)]
-        return " or ".join(dict.fromkeys(kinds))
-    if origin is typing.Literal:
-        return " or ".join(f"`{value}`" for value in arguments)
-    if origin is list:
-        return f"list of {_type(arguments[0])}"
-    if origin is dict:
-        return f"object of {_type(arguments[1])}"
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return f"[{hint.__name__}](#{hint.__name__.lower()})"
-    return {int: "integer", float: "number", str: "string", bool: "boolean"}.get(hint, str(hint))
+def _type(member: describe.Member) -> str:
+    return "".join(
+        word if isinstance(word, str) else f"[{word.__name__}](#{word.__name__.lower()})"
+        for word in member.type
+    )
 
 
-def _structs(hint: Any) -> list[type]:
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return [hint]
-    return [struct for argument in typing.get_args(hint) for struct in _structs(argument)]
+def _facts(member: describe.Member) -> str:
+    default = "" if member.default is None else f"default `{msgspec.json.encode(member.default).decode()}`"
+    return ", ".join(filter(None, ["required" if member.required else "", member.bounds, default]))
 
 
-def _prose(struct: type) -> str:
-    lines = (struct.__doc__ or "").strip().splitlines()
-    return "\n".join(line.strip() for line in lines)
+def _prose(struct: type[msgspec.Struct]) -> str:
+    text = "" if struct is Reply else describe.prose(struct)
+    return f"\n{text.replace(chr(10), chr(10) * 2)}\n" if text else ""
 
 
 if __name__ == "__main__":

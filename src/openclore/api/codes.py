@@ -26,6 +26,9 @@ HTTP_STATUS: dict[Code, int] = {
 }
 """The documented mapping. For code 6 the documentation says "varies"; the open dialect answers 200."""
 
+OPEN_HTTP_STATUS: dict[Code, int] = {**HTTP_STATUS, Code.BUSINESS: 409}
+"""Under /open/v1."""
+
 
 MEANINGS: dict[Code, tuple[str, str]] = {
     Code.OK: ("It is done.", ""),

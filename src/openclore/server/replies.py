@@ -17,9 +17,6 @@ from ..api.servers import MyServersReply
 from ..rules.refused import Refused
 from .settings import Live
 
-BUSINESS_STATUS_OPEN = 409
-"""Of code 6 under /open/v1."""
-
 _encode = msgspec.json.Encoder().encode
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+from ..api.codes import OPEN_HTTP_STATUS, Code
 from ..api.dialects import Dialect
 from ..api.endpoints import BASE_PATH
 from ..store import events
@@ -16,7 +17,7 @@ from ..usecases.market import Market
 from .keys import Keys
 from .limits import Limits
 from .links import Links
-from .replies import BUSINESS_STATUS_OPEN, Voice
+from .replies import Voice
 from .settings import Settings
 from .snapshot import Snapshot
 
@@ -59,7 +60,7 @@ class Service:
     def voice(self, path: str, key: ApiKey | None = None) -> Voice:
         """How to answer a request to this path."""
         if not path.startswith(BASE_PATH + "/"):
-            return Voice(business_status=BUSINESS_STATUS_OPEN)
+            return Voice(business_status=OPEN_HTTP_STATUS[Code.BUSINESS])
         pinned = key.dialect if key else None
         return Voice(Dialect(pinned) if pinned else self.settings.dialect, self.settings.live)
 
