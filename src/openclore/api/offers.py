@@ -66,11 +66,11 @@ class Offer(Part):
 
     def price_per_day(self, currency: str) -> float | None:
         """The on-demand price in a currency the host accepts; None where it is not accepted or not priced."""
-        return self._accepted(self.price and self.price.on_demand, currency)
+        return self._accepted(self.price.on_demand if self.price else None, currency)
 
     def floor_per_day(self, currency: str) -> float | None:
         """The lowest bid in a currency the host accepts; None where it is not accepted or not priced."""
-        return self._accepted(self.price and self.price.spot, currency)
+        return self._accepted(self.price.spot if self.price else None, currency)
 
     def _accepted(self, prices: dict[str, float | None] | None, currency: str) -> float | None:
         return prices.get(currency) if prices and currency in (self.allowed_coins or ()) else None

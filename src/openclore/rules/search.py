@@ -24,6 +24,7 @@ class Candidate(NamedTuple):
     gpu: str
     gpu_count: int
     vram_gb: float | None
+    ram_gb: float | None
     country: str
     usd: float | None
     usd_floor: float | None
@@ -51,6 +52,7 @@ def candidate(offer: Offer) -> Candidate:
         gpu=specs.gpu_model.lower(),
         gpu_count=specs.gpu_count,
         vram_gb=specs.vram_gb,
+        ram_gb=specs.ram,
         country=((specs.net and specs.net.cc) or "").lower(),
         usd=_per_hour(offer.usd_per_day),
         usd_floor=_per_hour(offer.usd_floor_per_day),
@@ -103,7 +105,7 @@ def _fits(one: Candidate, price: float | None, request: SearchOffers) -> bool:
         and (request.country is None or request.country.lower() == one.country)
         and _at_least(one.gpu_count, request.gpu_count_min)
         and _at_least(one.vram_gb, request.vram_gb_min)
-        and _at_least(offer.specs and offer.specs.ram, request.ram_gb_min)
+        and _at_least(one.ram_gb, request.ram_gb_min)
         and _at_least(offer.reliability, request.reliability_min)
         and (
             request.price_per_hour_max is None or (price is not None and price <= request.price_per_hour_max)
