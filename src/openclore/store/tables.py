@@ -264,10 +264,13 @@ events = Table(
     Column("account_id", ForeignKey("accounts.id")),
     Column("server_id", ForeignKey("servers.id")),
     Column("order_id", ForeignKey("orders.id")),
+    # Whose server it is; beside the account, the other one who hears of it.
+    Column("host_id", BigInteger),
     # JSON object of whatever else is worth telling.
     Column("data", Text, nullable=False),
     Index("ix_events_order_id", "order_id"),
     Index("ix_events_account_id", "account_id", "id"),
+    Index("ix_events_host_id", "host_id", "id"),
     Index("ix_events_server_id", "server_id", "id"),
     sqlite_autoincrement=True,
 )
@@ -339,7 +342,14 @@ deliveries = Table(
     Column("status", Integer),
     Column("problem", Text),
     UniqueConstraint("webhook_id", "event_id"),
-    Index("ix_deliveries_next_at", "next_at"),
+    Index("ix_deliveries_at", "webhook_id", "at"),
+    Index(
+        "ix_deliveries_next_at",
+        "webhook_id",
+        "next_at",
+        sqlite_where=text("next_at IS NOT NULL"),
+        postgresql_where=text("next_at IS NOT NULL"),
+    ),
 )
 
 statistics = Table(

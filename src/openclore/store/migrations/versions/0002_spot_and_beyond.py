@@ -68,7 +68,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
         sa.UniqueConstraint("webhook_id", "event_id", name=op.f("uq_deliveries_webhook_id_event_id")),
     )
-    op.create_index("ix_deliveries_next_at", "deliveries", ["next_at"], unique=False)
+    op.create_index("ix_deliveries_at", "deliveries", ["webhook_id", "at"], unique=False)
+    op.create_index(
+        "ix_deliveries_next_at",
+        "deliveries",
+        ["webhook_id", "next_at"],
+        unique=False,
+        sqlite_where=sa.text("next_at IS NOT NULL"),
+        postgresql_where=sa.text("next_at IS NOT NULL"),
+    )
     op.create_table(
         "spend_limits",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -87,6 +95,11 @@ def upgrade() -> None:
     op.create_index("ix_spend_limits_account_id", "spend_limits", ["account_id"], unique=False)
     op.add_column("accounts", sa.Column("poh_stake", sa.BigInteger(), server_default="0", nullable=False))
     op.add_column("api_keys", sa.Column("dialect", sa.Text(), nullable=True))
+    op.add_column("events", sa.Column("host_id", sa.BigInteger(), nullable=True))
+    op.execute(
+        "UPDATE events SET host_id = (SELECT account_id FROM servers WHERE servers.id = events.server_id)"
+    )
+    op.create_index("ix_events_host_id", "events", ["host_id", "id"], unique=False)
     op.create_index("ix_events_account_id", "events", ["account_id", "id"], unique=False)
     op.create_index("ix_events_server_id", "events", ["server_id", "id"], unique=False)
     op.add_column("orders", sa.Column("kind", sa.Text(), server_default="on-demand", nullable=False))
@@ -172,11 +185,19 @@ def downgrade() -> None:
     op.drop_column("orders", "kind")
     op.drop_index("ix_events_server_id", table_name="events")
     op.drop_index("ix_events_account_id", table_name="events")
+    op.drop_index("ix_events_host_id", table_name="events")
+    op.drop_column("events", "host_id")
     op.drop_column("api_keys", "dialect")
     op.drop_column("accounts", "poh_stake")
     op.drop_index("ix_spend_limits_account_id", table_name="spend_limits")
     op.drop_table("spend_limits")
-    op.drop_index("ix_deliveries_next_at", table_name="deliveries")
+    op.drop_index(
+        "ix_deliveries_next_at",
+        table_name="deliveries",
+        sqlite_where=sa.text("next_at IS NOT NULL"),
+        postgresql_where=sa.text("next_at IS NOT NULL"),
+    )
+    op.drop_index("ix_deliveries_at", table_name="deliveries")
     op.drop_table("deliveries")
     op.drop_index("ix_webhooks_account_id", table_name="webhooks")
     op.drop_table("webhooks")
