@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from openclore.api.offers import Offer, OfferPrice, UsdPrice
 from openclore.api.open.offers import FoundOffer, OffersReply, SearchOffers
 from openclore.api.specs import Net, Specs
+from openclore.rules.listings import listed
 from openclore.rules.refused import InvalidInput
-from openclore.rules.search import candidate, search
+from openclore.rules.search import search
 
 SORTS = ["price", "-price", "reliability", "-reliability", "vram", "-vram", "gpu_count", "-gpu_count", "id"]
 
@@ -35,7 +36,7 @@ def an_offer(id: int, **changes: Any) -> Offer:  # noqa: A002
 
 
 def found(offers: list[Offer], **asked: Any) -> OffersReply:
-    return search(map(candidate, offers), SearchOffers(**asked))
+    return search([listed(offer, False) for offer in offers], SearchOffers(**asked))
 
 
 def ids(reply: OffersReply) -> list[int]:
@@ -89,6 +90,10 @@ def test_rented_machines_show_only_when_asked_for() -> None:
     offers = [an_offer(1, rented=True), an_offer(2), an_offer(3, rented=None)]
     assert ids(found(offers)) == [2, 3]
     assert ids(found(offers, rented=True)) == [1, 2, 3]
+
+
+def test_machines_on_gigaspot_are_not_found() -> None:
+    assert ids(found([an_offer(1, gigaspot=True), an_offer(2, gigaspot=False)], rented=True)) == [2]
 
 
 @pytest.mark.parametrize(
@@ -232,4 +237,6 @@ def test_the_longest_cursor_is_taken_back(reliability: float) -> None:
     cursor = found(offers, **asked).next
     assert cursor
     request = msgspec.convert({**asked, "after": cursor}, SearchOffers)
-    assert [hit.offer.id for hit in search(map(candidate, offers), request).offers] == [2**63 - 1]
+    assert [hit.offer.id for hit in search([listed(offer, False) for offer in offers], request).offers] == [
+        2**63 - 1
+    ]

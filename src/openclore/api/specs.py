@@ -44,9 +44,9 @@ class Specs(Part):
 
     @property
     def gpu_count(self) -> int:
-        """The number in front of the `x` in `gpu`; 0 where there is none."""
+        """The number in front of the `x` in `gpu`, at most four digits; 0 where there is none."""
         count, _, _ = (self.gpu or "").partition("x")
-        return int(count) if count.isascii() and count.strip().isdigit() else 0
+        return int(count) if count.isascii() and count.strip().isdigit() and len(count) <= 4 else 0
 
     @property
     def vram_gb(self) -> float | None:

@@ -11,23 +11,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..api.offers import Offer
 from ..api.open.offers import FoundOffer, OffersReply, SearchOffers
-from ..api.specs import Specs
+from .listings import Listed, per_hour
 from .refused import InvalidInput
-
-
-class Candidate(NamedTuple):
-    """An offer with what searches look at, taken out of it once. Prices in dollars per hour."""
-
-    offer: Offer
-    gpu: str
-    gpu_count: int
-    vram_gb: float | None
-    ram_gb: float | None
-    country: str
-    usd: float | None
-    usd_floor: float | None
 
 
 class _Place(NamedTuple):
@@ -45,21 +31,7 @@ class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     place: _Place
 
 
-def candidate(offer: Offer) -> Candidate:
-    specs = offer.specs or Specs()
-    return Candidate(
-        offer=offer,
-        gpu=specs.gpu_model.lower(),
-        gpu_count=specs.gpu_count,
-        vram_gb=specs.vram_gb,
-        ram_gb=specs.ram,
-        country=((specs.net and specs.net.cc) or "").lower(),
-        usd=_per_hour(offer.usd_per_day),
-        usd_floor=_per_hour(offer.usd_floor_per_day),
-    )
-
-
-def search(candidates: Iterable[Candidate], request: SearchOffers) -> OffersReply:
+def search(market: Iterable[Listed], request: SearchOffers) -> OffersReply:
     """The page that a request asks for.
 
     Raises:
@@ -68,7 +40,7 @@ def search(candidates: Iterable[Candidate], request: SearchOffers) -> OffersRepl
     after = None if request.after is None else _place_in(request)
     found = [
         (_place(one, price, request.sort), price, one.offer)
-        for one in candidates
+        for one in market
         if _fits(one, price := _price(one, request), request)
     ]
     ahead = found if after is None else [hit for hit in found if hit[0] > after]
@@ -81,24 +53,20 @@ def search(candidates: Iterable[Candidate], request: SearchOffers) -> OffersRepl
     )
 
 
-def _price(one: Candidate, request: SearchOffers) -> float | None:
+def _price(one: Listed, request: SearchOffers) -> float | None:
     """What the search compares; None where the host names none."""
     spot = request.order_type == "spot"
     if request.currency is None:
         return one.usd_floor if spot else one.usd
     price_in = one.offer.floor_per_day if spot else one.offer.price_per_day
-    return _per_hour(price_in(request.currency))
+    return per_hour(price_in(request.currency))
 
 
-def _per_hour(per_day: float | None) -> float | None:
-    """A price of 0 is none. Rounded, so that what people type in decimals compares as they mean it."""
-    return round(per_day / 24, 12) if per_day else None
-
-
-def _fits(one: Candidate, price: float | None, request: SearchOffers) -> bool:
+def _fits(one: Listed, price: float | None, request: SearchOffers) -> bool:
     offer = one.offer
     return (
-        (request.rented or not offer.rented)
+        not offer.gigaspot
+        and (request.rented or not offer.rented)
         and (request.currency is None or request.currency in (offer.allowed_coins or ()))
         and (request.gpu is None or request.gpu.lower() in one.gpu)
         and (request.gpu_count is None or one.gpu_count == request.gpu_count)
@@ -117,7 +85,7 @@ def _at_least(figure: float | None, least: float | None) -> bool:
     return least is None or (figure is not None and figure >= least)
 
 
-def _place(one: Candidate, price: float | None, sort: str) -> _Place:
+def _place(one: Listed, price: float | None, sort: str) -> _Place:
     by = sort.removeprefix("-")
     figure: float | None
     if by == "price":

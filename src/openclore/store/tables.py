@@ -364,4 +364,5 @@ statistics = Table(
     Column("price_p10", BigInteger),
     Column("price_p50", BigInteger),
     Column("price_p90", BigInteger),
+    Index("ix_statistics_at", "at"),
 )

@@ -15,7 +15,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
 
 
 class SearchOffers(Request):
-    """Every filter narrows; none is required. Only servers that are online are found.
+    """Every filter narrows; none is required. Only servers that are online are found, and none on GigaSPOT:
+    neither order type rents those.
 
     `gpu` is part of the model's name, `gpu_count` exact. `vram_gb_min` is in GB per GPU as its maker counts,
     so that 24 also finds what a market rounds down to 23; `ram_gb_min` is in GB as listed.

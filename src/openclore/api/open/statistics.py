@@ -10,7 +10,9 @@ from ..base import NO_NUL, Reply, Request
 class ModelFigures(msgspec.Struct, omit_defaults=True):
     """One model at one time. Prices are dollars per **hour** and **GPU**, on demand; None where unknown.
 
-    `rented_share` is the part of its listed servers that an order of any type holds, 0 to 1.
+    Machines without a GPU are a model of their own, priced per hour and machine. `rented` of the listed
+    `servers` are held by an order of any type, `rented_share` is that part of them, 0 to 1. `at` (Unix s) is
+    the full hour, in a history.
     """
 
     gpu: str
@@ -35,7 +37,10 @@ class StatisticsReply(Reply):
 
 
 class ReadHistory(Request):
-    """One model by its exact name, hour by hour, oldest first; Unix s, `until` not included."""
+    """One model by its exact name, hour by hour, oldest first; Unix s, `until` not included.
+
+    Where `limit` ends a reply, its last `at` + 1 is the `since` that goes on. Figures are kept for a year.
+    """
 
     gpu: Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_NUL)]
     since: Annotated[int, msgspec.Meta(ge=0, le=2**40)] = 0

@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("price_p90", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("gpu", "at", name=op.f("pk_statistics")),
     )
+    op.create_index("ix_statistics_at", "statistics", ["at"])
     op.create_table(
         "idempotency",
         sa.Column("account_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
