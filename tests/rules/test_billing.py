@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from openclore.api.currencies import Currency
 from openclore.rules import billing
+from openclore.rules.billing import Purse
 from openclore.rules.orders import Deployment, EndReason, Order, State
 
 USD = 10**8
@@ -30,6 +31,7 @@ def an_order(**changes: Any) -> Order:
         mrl_seconds=6 * HOUR,
         active_since=1_000,
         posted_at=1_000,
+        began=True,
     )
     return msgspec.structs.replace(made, **changes)
 
@@ -137,14 +139,14 @@ def test_a_wallet_is_exhausted_at_the_first_second_it_cannot_pay(balance: int, o
 def test_after_exhaustion_the_rest_is_affordable_and_the_newest_went_first(
     balance: int, orders: list[Order]
 ) -> None:
-    ending = billing.next_ending(balance, orders, max(order.ends_at for order in orders))
+    ending = billing.next_ending([Purse(balance)], orders, max(order.ends_at for order in orders))
     if ending is None or ending.reason is not EndReason.EXHAUSTED:
         return
     gone = [order for order in orders if order.id in ending.order_ids]
     kept = [order for order in orders if order.id not in ending.order_ids]
     paid = sum(billing.outstanding(order, ending.at - 1) for order in gone)
     assert billing.accrued(kept, ending.at) + paid <= balance
-    youngest_kept = max(((o.created_at, o.id) for o in kept), default=(0, 0))
+    youngest_kept = max(((o.created_at, o.id) for o in kept if o.active_since is not None), default=(0, 0))
     assert all((order.created_at, order.id) > youngest_kept for order in gone)
 
 

@@ -11,16 +11,22 @@ from openclore.api.hostlink import Container
 from openclore.rules import orders
 from openclore.rules.orders import MOVES, State, Wish
 from openclore.rules.refused import Refused
+from openclore.rules.servers import Pricing
 
 from .test_billing import an_order
 
 ALLOWED = {
     (State.PLACED, State.DEPLOYING),
     (State.PLACED, State.RUNNING),
+    (State.PLACED, State.WAITING),
     (State.PLACED, State.ENDED),
     (State.DEPLOYING, State.RUNNING),
+    (State.DEPLOYING, State.WAITING),
     (State.DEPLOYING, State.ENDED),
+    (State.RUNNING, State.WAITING),
     (State.RUNNING, State.ENDED),
+    (State.WAITING, State.PLACED),
+    (State.WAITING, State.ENDED),
 }
 
 
@@ -43,6 +49,7 @@ def report(state: Any, detail: str = "") -> Container:
         (State.PLACED, "running", State.RUNNING),
         (State.RUNNING, "pulling", State.RUNNING),
         (State.RUNNING, "exited", State.RUNNING),
+        (State.WAITING, "running", State.WAITING),
         (State.ENDED, "running", State.ENDED),
     ],
 )
@@ -63,13 +70,13 @@ def test_an_exited_container_says_how() -> None:
 GOOD = Wish(
     account_id=1,
     currency="USD-Blockchain",
-    required_price=None,
     server_exists=True,
     host_id=2,
     server_online=True,
-    server_rented=False,
-    accepted={Currency.USD: 200},
-    active_orders=0,
+    prices={
+        Currency.USD: Pricing(on_demand=200, spot=100, accepted=True),
+        Currency.BITCOIN: Pricing(on_demand=2, spot=1),
+    },
     orders_max=1,
 )
 
@@ -84,17 +91,45 @@ def test_a_good_wish_is_admitted() -> None:
         ({"server_exists": False}, Refusal.SERVER_DONT_EXIST),
         ({"host_id": 1}, Refusal.CANT_RENT_FROM_YOURSELF),
         ({"server_online": False}, Refusal.SERVER_OFFLINE),
-        ({"server_rented": True}, Refusal.SERVER_ALREADY_RENTED),
+        ({"on_gigaspot": True}, Refusal.MACHINE_IS_ON_GIGASPOT),
+        ({"rented": True}, Refusal.SERVER_ALREADY_RENTED),
+        ({"rented": True, "bid": 300}, Refusal.SERVER_ALREADY_RENTED),
+        ({"has_bid": True, "bid": 300}, Refusal.YOU_ALREADY_HAVE_SPOT_ORDER),
+        ({"bid": 99}, Refusal.TOO_LOW_PRICE),
         ({"currency": "bitcoin"}, Refusal.CURRENCY_NOT_ALLOWED),
         ({"currency": "dogecoin"}, Refusal.CURRENCY_NOT_ALLOWED),
         ({"required_price": 199}, Refusal.PRICE_NOT_MATCHING),
+        ({"required_price": 201}, Refusal.PRICE_NOT_MATCHING),
+        ({"required_price": 199, "required_price_is_exact": False}, Refusal.PRICE_NOT_MATCHING),
         ({"active_orders": 1}, Refusal.REACHED_ORDER_LIMIT),
+        ({"orders_today": 3, "orders_per_day_max": 3}, Refusal.REACHED_ORDER_LIMIT_PER_DAY),
     ],
 )
 def test_a_wish_is_refused_by_its_name(changes: dict[str, Any], refusal: Refusal) -> None:
     with pytest.raises(Refused) as refused:
         orders.admit(msgspec.structs.replace(GOOD, **changes))
     assert refused.value.refusal is refusal
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bid": 100},
+        {"bid": 100, "required_price": 7},
+        {"has_bid": True},
+        {"required_price": 200},
+        {"required_price": 201, "required_price_is_exact": False},
+        {"orders_today": 2, "orders_per_day_max": 3},
+    ],
+)
+def test_a_wish_at_its_bounds_is_admitted(changes: dict[str, Any]) -> None:
+    assert orders.admit(msgspec.structs.replace(GOOD, **changes)) is Currency.USD
+
+
+def test_a_refused_bid_learns_the_floor() -> None:
+    with pytest.raises(Refused) as refused:
+        orders.admit(msgspec.structs.replace(GOOD, bid=99))
+    assert refused.value.facts == {"min_price": 0.000001}
 
 
 @given(

@@ -4,6 +4,7 @@ import pytest
 
 from openclore.api.codes import Refusal
 from openclore.api.currencies import Currency
+from openclore.api.offers import PricePair
 from openclore.api.servers import SetServerSettings
 from openclore.rules import servers
 from openclore.rules.refused import Refused
@@ -68,7 +69,17 @@ def test_a_currency_that_is_not_accepted_may_be_priced_zero() -> None:
         ({"usd_on_demand": 0.1}, Refusal.INVALID_INPUT),
         ({"usd_on_demand": 1e300}, Refusal.INVALID_INPUT),
         ({"bitcoin_on_demand": -0.1}, Refusal.INVALID_INPUT),
-        ({"autoprice": {"bitcoin": "usd"}}, Refusal.INVALID_INPUT),
+        ({"autoprice": {"bitcoin": "usd"}}, Refusal.NOT_ALL_PARAMETERS_PRESENT),
+        ({"autoprice": {"bitcoin": "pow"}}, Refusal.INVALID_INPUT),
+        ({"autoprice": {"dogecoin": "usd"}}, Refusal.INVALID_INPUT),
+        (
+            {"autoprice": {"bitcoin": "usd"}, "usd_pricing": {"bitcoin": PricePair(on_demand=2)}},
+            Refusal.NOT_ALL_PARAMETERS_PRESENT,
+        ),
+        (
+            {"autoprice": {"bitcoin": "usd"}, "usd_pricing": {"bitcoin": PricePair(on_demand=300, spot=1)}},
+            Refusal.INVALID_INPUT,
+        ),
     ],
 )
 def test_settings_are_refused_by_name_and_with_a_reason(changes: dict[str, Any], refusal: Refusal) -> None:

@@ -6,7 +6,7 @@ from openclore.api.codes import Refusal
 from openclore.api.currencies import Currency
 from openclore.api.orders import CancelOrder
 from openclore.rules import money
-from openclore.rules.policy import Fees, Policy
+from openclore.rules.policy import Fees, OrderBounds, Policy
 from openclore.rules.refused import InvalidInput, Refused
 from openclore.store import events
 from openclore.store.store import Store
@@ -174,12 +174,52 @@ def test_too_many_orders_are_refused(store: Store) -> None:
     refused(world, Refusal.REACHED_ORDER_LIMIT, lambda: world.rent(other))
 
 
-@pytest.mark.parametrize("changes", [{"type": "spot"}, {"autossh_entrypoint": True}])
-def test_what_this_market_does_not_offer_is_said_to_be_so(world: World, changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("wish", [True, "true", "True"])
+def test_ssh_brought_into_an_image_gets_its_port(world: World, wish: Any) -> None:
     world.credit("10")
-    with pytest.raises(InvalidInput, match="does not"):
+    order = world.rent(autossh_entrypoint=wish, ports=None)
+    assert [pair.partition(":")[0] for pair in world.orders()[order.id].tcp_ports or ()] == ["22"]
+    [assignment] = hosts.assignments(world.market, world.server, world.now).orders
+    assert assignment.autossh
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"ports": {str(port): "tcp" for port in range(1, 4)}}, "ports: at most 2"),
+        ({"ports": {"1": "tcp", "2": "tcp"}, "autossh_entrypoint": True}, "ports: at most 2"),
+        ({"env": {"A": "1", "B": "2"}}, "env: at most 1 variables"),
+        ({"env": {"A": "12345"}}, "env: at most 4 characters"),
+        ({"command": "12345"}, "command: at most 4 characters"),
+    ],
+)
+def test_an_operator_may_ask_for_less_than_the_wire_allows(
+    store: Store, changes: dict[str, Any], named: str
+) -> None:
+    bounds = OrderBounds(ports_max=2, env_variables_max=1, env_value_length_max=4, command_length_max=4)
+    world = World(store, Policy(order_bounds=bounds))
+    world.credit("10")
+    with pytest.raises(InvalidInput, match=named):
         world.rent(**changes)
     assert world.orders() == {}
+
+
+def test_credentials_that_can_not_be_any_are_refused(world: World) -> None:
+    world.credit("10")
+    with pytest.raises(Refused, match="^dockerhub-"):
+        world.rent(dockerhub_auth="no colon")
+
+
+def test_orders_per_day_are_limited_by_utc_days(store: Store) -> None:
+    world = World(store, Policy(orders_per_day_max=2))
+    world.credit("10")
+    for _ in range(2):
+        world.cancel(world.rent().id)
+    with pytest.raises(Refused) as no:
+        world.rent()
+    assert (no.value.refusal, no.value.facts) == (Refusal.REACHED_ORDER_LIMIT_PER_DAY, {"limit": 2})
+    world.jump(86_400)
+    world.rent()
 
 
 def test_someone_elses_order_can_not_be_cancelled(world: World) -> None:

@@ -166,3 +166,6 @@ REFUSAL_MEANINGS: dict[Refusal, tuple[str, str]] = {
 
 DOCKERHUB_REFUSAL_PREFIX = "dockerhub-"
 """`create_order` errors that begin so mean that the registry refused the credentials."""
+
+DOCKERHUB_AUTH_INVALID = f"{DOCKERHUB_REFUSAL_PREFIX}auth-invalid"
+"""Ours: the credentials can't be any."""

@@ -12,7 +12,9 @@ import msgspec
 from .orders import EndReason, Order, State
 
 MINUTES_PER_DAY = 1_440
-PLANNED = frozenset({EndReason.EXPIRED, EndReason.EXHAUSTED})
+PLANNED = frozenset(
+    {EndReason.EXPIRED, EndReason.EXHAUSTED, EndReason.LEASE_EXPIRED, EndReason.LIMIT_REACHED}
+)
 """Ends at a second known beforehand; a minute that would begin at that very second does not."""
 
 
@@ -48,9 +50,12 @@ def active_seconds(order: Order, now: int) -> int:
 
 
 def cost(order: Order, now: int) -> Cost:
-    """What the order has cost at `now`."""
+    """What the order has cost at `now`; nothing before it first ran."""
+    if not order.began:
+        return Cost(0, 0, 0, 0)
     seconds = active_seconds(order, now)
-    price_part = spend(order.price, started_minutes(seconds))
+    minutes = started_minutes(seconds)
+    price_part = order.spend_before + spend(order.price, minutes - order.minutes_before)
     renter_part = price_part * order.renter_fee // 10_000
     host_part = price_part * order.host_fee // 10_000
     creation = order.creation_fee if seconds >= order.creation_grace_seconds else 0
@@ -90,6 +95,26 @@ def exhausts_at(balance: int, orders: Sequence[Order]) -> int | None:
     return low
 
 
+class Purse(NamedTuple):
+    """Money that these orders (all, if None) draw on: a wallet, or what a limit leaves of it.
+
+    When it is empty, orders end for `reason`.
+    """
+
+    left: int
+    order_ids: frozenset[int] | None = None
+    reason: EndReason = EndReason.EXHAUSTED
+
+    def drawn_by(self, orders: Sequence[Order]) -> list[Order]:
+        return [order for order in orders if self.order_ids is None or order.id in self.order_ids]
+
+
+def runs_dry_at(purses: Sequence[Purse], orders: Sequence[Order]) -> int | None:
+    """The first second at which one of the purses can't pay its orders."""
+    times = (exhausts_at(purse.left, purse.drawn_by(orders)) for purse in purses)
+    return min((at for at in times if at is not None), default=None)
+
+
 class Ending(NamedTuple):
     """These orders end at `at`, which their cost does not include."""
 
@@ -98,26 +123,33 @@ class Ending(NamedTuple):
     reason: EndReason
 
 
-def next_ending(balance: int, orders: Sequence[Order], now: int) -> Ending | None:
-    """The earliest planned end among a wallet's running orders, not later than `now`; None if there is none.
+def next_ending(purses: Sequence[Purse], orders: Sequence[Order], now: int) -> Ending | None:
+    """The earliest planned end among a wallet's orders, not later than `now`; None if there is none.
 
-    Expiry comes before exhaustion at the same second. Exhaustion ends the newest order first, then the
-    next, until the wallet can pay the rest at that second.
+    Expiry comes before an empty purse at the same second. An empty purse ends the newest running order
+    first, then the next, until it can pay the rest at that second.
     """
-    expiry = min((order.ends_at for order in orders), default=None)
-    empty = exhausts_at(balance, orders)
-    if expiry is not None and expiry <= now and (empty is None or expiry <= empty):
-        return Ending(expiry, tuple(o.id for o in orders if o.ends_at == expiry), EndReason.EXPIRED)
+    first = min(orders, key=lambda order: order.ends_at, default=None)
+    empty = runs_dry_at(purses, orders)
+    if first is not None and first.ends_at <= now and (empty is None or first.ends_at <= empty):
+        reason = first.expiry
+        ids = tuple(o.id for o in orders if o.ends_at == first.ends_at and o.expiry is reason)
+        return Ending(first.ends_at, ids, reason)
     if empty is None or empty > now:
         return None
+    purse = next(p for p in purses if exhausts_at(p.left, p.drawn_by(orders)) == empty)
+    drawing = purse.drawn_by(orders)
+    running = sorted(
+        (order for order in drawing if order.active_since is not None),
+        key=lambda order: (order.created_at, order.id),
+    )
     ended: list[int] = []
-    keep = sorted(orders, key=lambda order: (order.created_at, order.id))
-    paid = 0
-    while keep and accrued(keep, empty) + paid > balance:
-        newest = keep.pop()
-        paid += outstanding(newest, empty - 1)
+    due = accrued(drawing, empty)
+    while running and due > purse.left:
+        newest = running.pop()
+        due -= outstanding(newest, empty) - outstanding(newest, empty - 1)
         ended.append(newest.id)
-    return Ending(empty, tuple(ended), EndReason.EXHAUSTED)
+    return Ending(empty, tuple(ended), purse.reason) if ended else None
 
 
 def stopped(order: Order, at: int) -> Order:
@@ -129,10 +161,22 @@ def stopped(order: Order, at: int) -> Order:
 
 
 def started(order: Order, at: int) -> Order:
-    """The order with its meter running from `at` on."""
-    if order.active_since is not None or order.state is State.ENDED:
+    """The order with its meter running from `at` on, if it has its machine."""
+    if order.active_since is not None or not order.holds:
         return order
-    return msgspec.structs.replace(order, active_since=at)
+    return msgspec.structs.replace(order, active_since=at, began=True)
+
+
+def repriced(order: Order, at: int, price: int) -> Order:
+    """The order at another price: minutes that have begun keep the price they began at."""
+    if not order.began:
+        return msgspec.structs.replace(order, price=price)
+    return msgspec.structs.replace(
+        order,
+        price=price,
+        spend_before=cost(order, at).spend,
+        minutes_before=started_minutes(active_seconds(order, at)),
+    )
 
 
 def ended(order: Order, at: int, reason: EndReason, detail: str = "") -> Order:

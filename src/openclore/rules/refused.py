@@ -6,7 +6,7 @@ from ..api.codes import Refusal
 class Refused(Exception):
     """A business error, code 6: `refusal` is the exact wire value, `facts` the extra members of the reply."""
 
-    def __init__(self, refusal: Refusal, **facts: float | str) -> None:
+    def __init__(self, refusal: Refusal | str, **facts: float | str) -> None:
         super().__init__(str(refusal))
         self.refusal = refusal
         self.facts = facts

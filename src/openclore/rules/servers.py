@@ -1,5 +1,6 @@
 """Servers: what one is, which settings it may have, when it is on the market."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -28,17 +29,58 @@ class Pricing(msgspec.Struct, frozen=True, kw_only=True):
     accepted: bool = False
 
 
+class Pegged(msgspec.Struct, frozen=True, kw_only=True):
+    """Prices per day in 10⁻⁸ dollars, from which those in a currency follow."""
+
+    on_demand: int
+    spot: int
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the host decides about a server; replaced as a whole."""
+    """What the host decides about a server; replaced as a whole.
+
+    `prices` are as the host set them; of a currency in `pegged` they follow the rates, see `in_force`.
+    """
 
     visibility: Visibility = Visibility.HIDDEN
     mrl_hours: int = 168
     prices: dict[Currency, Pricing] = {}
+    pegged: dict[Currency, Pegged] = {}
 
     @property
-    def accepted(self) -> dict[Currency, int]:
-        """The accepted currencies with their on-demand price per day."""
-        return {currency: pricing.on_demand for currency, pricing in self.prices.items() if pricing.accepted}
+    def accepted(self) -> list[Currency]:
+        return [currency for currency, pricing in self.prices.items() if pricing.accepted]
+
+
+def in_force(settings: Settings, pegged_rates: Mapping[Currency, int]) -> dict[Currency, Pricing]:
+    """The prices that count now; `pegged_rates` is currency to 10⁻⁸ dollars for one unit.
+
+    A pegged price is rounded and bounded like one that was typed. Without a rate it stays what the host set;
+    a currency that has no price then is not accepted.
+    """
+    prices = dict(settings.prices)
+    for currency, pegged in settings.pegged.items():
+        typed = prices.get(currency, Pricing())
+        rate = pegged_rates.get(currency)
+        if rate:
+            on_demand = _from_dollars(pegged.on_demand, rate, PRICE_BOUNDS[currency])
+            spot = _from_dollars(pegged.spot, rate, PRICE_BOUNDS[currency])
+            prices[currency] = Pricing(on_demand=on_demand, spot=spot, accepted=typed.accepted)
+        elif not typed.on_demand:
+            prices[currency] = msgspec.structs.replace(typed, accepted=False)
+    return prices
+
+
+def _from_dollars(usd: int, rate: int, bounds: PriceBounds) -> int:
+    low, high = money.from_text(bounds.lowest), money.from_text(bounds.highest)
+    return min(max(money.rounded(usd * money.SCALE // rate, bounds.decimals), low), high)
+
+
+class GigaspotTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """A server's place on GigaSPOT: the lowest bid, 10⁻⁸ CLORE per day, and the host's dollars per kWh."""
+
+    min_bid: int
+    energy_price: float | None = None
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +106,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     specs: Specs | None = None
     gpu_array: list[str] = []
     cuda_version: str = ""
+    gigaspot: GigaspotTerms | None = None
+    removed_at: int | None = None
 
     @property
     def listed(self) -> bool:
@@ -87,11 +131,7 @@ def settings_from(request: SetServerSettings) -> Settings:
             Refusal.INVALID_MRL,
             message=f"mrl: {MRL_HOURS_MIN} to {MRL_HOURS_MAX} hours, got {request.mrl}",
         )
-    if any(mode not in (None, False) for mode in (request.autoprice or {}).values()):
-        raise Refused(
-            Refusal.INVALID_INPUT,
-            message="autoprice: this market does not offer automated prices, send false",
-        )
+    pegged = _pegged(request)
     legacy = request.bitcoin_on_demand is None and request.bitcoin_spot is None
     bitcoin = (
         (request.on_demand, request.spot) if legacy else (request.bitcoin_on_demand, request.bitcoin_spot)
@@ -103,25 +143,55 @@ def settings_from(request: SetServerSettings) -> Settings:
         Currency.CLORE: (request.clore_on_demand, request.clore_spot, request.clore_enabled),
         Currency.USD: (request.usd_on_demand, request.usd_spot, request.usd_enabled),
     }
-    prices = {currency: _pricing(currency, *members) for currency, members in asked.items()}
+    prices = {
+        currency: _pricing(currency, *members, pegged=currency in pegged)
+        for currency, members in asked.items()
+    }
     return Settings(
         visibility=Visibility.PUBLIC if request.availability else Visibility.HIDDEN,
         mrl_hours=request.mrl,
         prices={currency: pricing for currency, pricing in prices.items() if pricing is not None},
+        pegged=pegged,
     )
 
 
+def _pegged(request: SetServerSettings) -> dict[Currency, Pegged]:
+    """The dollar prices of the currencies whose `autoprice` is "usd"."""
+    pegged: dict[Currency, Pegged] = {}
+    for name, mode in (request.autoprice or {}).items():
+        if mode in (None, False):
+            continue
+        currency = next((c for c in Currency if c == name), None)
+        if currency is None or mode != "usd":
+            raise Refused(
+                Refusal.INVALID_INPUT,
+                message='autoprice: currency to "usd" or false; the currencies are ' + ", ".join(Currency),
+            )
+        dollars = (request.usd_pricing or {}).get(name)
+        if dollars is None or dollars.on_demand is None or dollars.spot is None:
+            raise _missing(f"usd_pricing of {name}, on_demand and spot,")
+        bounds = PRICE_BOUNDS[Currency.USD]
+        pegged[currency] = Pegged(
+            on_demand=_price(f"usd_pricing.{name}.on_demand", dollars.on_demand, bounds, zero=False),
+            spot=_price(f"usd_pricing.{name}.spot", dollars.spot, bounds, zero=False),
+        )
+    return pegged
+
+
 def _pricing(
-    currency: Currency, on_demand: float | None, spot: float | None, enabled: bool | None
+    currency: Currency, on_demand: float | None, spot: float | None, enabled: bool | None, *, pegged: bool
 ) -> Pricing | None:
-    if on_demand is None and spot is None and not enabled:
+    if on_demand is None and spot is None and not enabled and not pegged:
         return None
+    if pegged:
+        on_demand, spot = on_demand or 0, spot or 0
     if on_demand is None or spot is None:
         raise _missing(f"{currency}_on_demand and {currency}_spot")
-    accepted = enabled if enabled is not None else on_demand > 0
+    accepted = enabled if enabled is not None else pegged or on_demand > 0
+    zero = pegged or not accepted
     return Pricing(
-        on_demand=_price(f"{currency}_on_demand", on_demand, PRICE_BOUNDS[currency], zero=not accepted),
-        spot=_price(f"{currency}_spot", spot, PRICE_BOUNDS[currency], zero=not accepted),
+        on_demand=_price(f"{currency}_on_demand", on_demand, PRICE_BOUNDS[currency], zero=zero),
+        spot=_price(f"{currency}_spot", spot, PRICE_BOUNDS[currency], zero=zero),
         accepted=accepted,
     )
 

@@ -51,6 +51,10 @@ class Call:
         return self.key.account_id if self.key else None
 
     @property
+    def key_id(self) -> int | None:
+        return self.key.id if self.key else None
+
+    @property
     def caller(self) -> int:
         """The account, where the endpoint requires a key."""
         assert self.key is not None

@@ -1,11 +1,11 @@
-"""What happens without anybody asking: evidence is kept, silent hosts go offline, wallets are settled."""
+"""What happens without anybody asking: evidence is kept, prices follow the rates, wallets are settled."""
 
 import asyncio
 import time
 
 import structlog
 
-from ..usecases import hosts, settlement
+from ..usecases import hosts, rates, settlement
 from .service import Service
 
 TICK_SECONDS = 1.0
@@ -21,6 +21,7 @@ class Loop:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._evidence_at = 0.0
+        self._pegged_mark = 0
         self._relisted_at = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -56,6 +57,9 @@ class Loop:
             hosts.keep_evidence(service.market, evidence)
             service.links.written_down(evidence)
             self._evidence_at = started
+        if now // rates.PEG_SECONDS != self._pegged_mark:
+            rates.repeg(service.market, now)
+            self._pegged_mark = now // rates.PEG_SECONDS
         hosts.sweep(service.market, now)
         settlement.settle_due(service.market, now)
         service.catch_up()

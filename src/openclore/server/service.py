@@ -25,6 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BATCH = 1_000
+_FOR_ALL = (Kind.RATES_SET, Kind.PRICES_REPEGGED)
 
 
 def system_clock() -> int:
@@ -85,7 +86,7 @@ class Service:
                     return
                 if any(event.kind is Kind.KEY_REVOKED for event in happened):
                     self.keys.forget()
-                everywhere = any(event.kind is Kind.RATES_SET for event in happened)
+                everywhere = any(event.kind in _FOR_ALL for event in happened)
                 touched = sorted({event.server_id for event in happened if event.server_id is not None})
                 if everywhere or touched:
                     self.refresh(None if everywhere else touched)

@@ -34,7 +34,7 @@ class Live(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     linger_seconds: int = 0
     status_member: str = "error"
     business_status: int = 200
-    business_statuses: dict[Refusal, int] = msgspec.field(
+    business_statuses: dict[str, int] = msgspec.field(
         default_factory=lambda: {Refusal.CURRENCY_NOT_ALLOWED: 500}
     )
 

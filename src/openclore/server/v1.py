@@ -8,19 +8,20 @@ from litestar.handlers import HTTPRouteHandler
 
 from ..api import endpoints
 from ..api.base import Empty, Reply
-from ..api.codes import Refusal
-from ..api.dialects import DIALECT_HEADER
+from ..api.dialects import DIALECT_HEADER, Dialect
 from ..api.endpoints import Endpoint
 from ..api.orders import CancelOrder, CreateOrder, CreateOrderReply, MyOrders, MyOrdersReply
 from ..api.servers import MyServersReply, ServerConfigReply, ServerConfigRequest, SetServerSettings
 from ..api.spot import SetSpotPrice, SpotMarketplace, SpotMarketplaceReply
 from ..api.wallets import WalletsReply
-from ..rules.refused import Refused
-from ..usecases import accounts, orders, servers
+from ..usecases import accounts, orders, servers, spot
 from . import door
 from .door import Action, AnyResponse, Call
 from .service import Service
+from .settings import Live
 from .snapshot import preferred_encoding
+
+NO_DELAY = Live(row_delay_seconds=0)
 
 
 async def wallets(call: Call, _: Empty) -> WalletsReply:
@@ -44,11 +45,22 @@ async def marketplace(call: Call, _: Empty) -> AnyResponse:
 
 
 async def my_orders(call: Call, request: MyOrders) -> MyOrdersReply:
-    return await call.service.read(orders.my_orders, call.service.market, call.caller, request, call.now)
+    live = call.service.settings.live if call.voice.dialect is Dialect.LIVE else NO_DELAY
+    return await call.service.read(
+        orders.my_orders,
+        call.service.market,
+        call.caller,
+        request,
+        call.now,
+        row_delay_seconds=live.row_delay_seconds,
+        linger_seconds=live.linger_seconds,
+    )
 
 
 async def create_order(call: Call, request: CreateOrder) -> CreateOrderReply:
-    return await call.service.write(orders.create_order, call.service.market, call.caller, request, call.now)
+    return await call.service.write(
+        orders.create_order, call.service.market, call.caller, request, call.now, call.key_id
+    )
 
 
 async def cancel_order(call: Call, request: CancelOrder) -> Reply:
@@ -57,12 +69,12 @@ async def cancel_order(call: Call, request: CancelOrder) -> Reply:
 
 
 async def spot_marketplace(call: Call, request: SpotMarketplace) -> SpotMarketplaceReply:
-    return await call.service.read(servers.spot_marketplace, call.service.market, request)
+    return await call.service.read(spot.spot_marketplace, call.service.market, call.caller, request)
 
 
 async def set_spot_price(call: Call, request: SetSpotPrice) -> Reply:
-    """Until the market takes spot orders, nobody has one."""
-    raise Refused(Refusal.ORDER_DONT_EXIST)
+    await call.service.write(spot.set_spot_price, call.service.market, call.caller, request, call.now)
+    return Reply(code=0)
 
 
 async def my_servers(call: Call, _: Empty) -> MyServersReply:

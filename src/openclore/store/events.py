@@ -124,6 +124,12 @@ def _read(tx: Connection, query: Select[*tuple[Any, ...]], limit: int) -> list[E
     return [as_struct(row, Event, data=msgspec.json.decode(row.data)) for row in rows]
 
 
+def of_order(tx: Connection, order_id: int) -> list[Event]:
+    """An order's whole history, oldest first."""
+    rows = tx.execute(select(events).where(events.c.order_id == order_id).order_by(events.c.id))
+    return [as_struct(row, Event, data=msgspec.json.decode(row.data)) for row in rows]
+
+
 def newest(tx: Connection) -> int:
     """The id of the last event; 0 if nothing happened yet."""
     return tx.execute(select(func.max(events.c.id))).scalar_one() or 0

@@ -7,10 +7,11 @@ import msgspec
 from sqlalchemy import Connection, Row, func, literal_column, select, update
 
 from ..api.currencies import Currency
-from ..rules.orders import Deployment, Order, State
+from ..rules.orders import Deployment, Kind, Order, State
 from .rows import as_struct
 from .tables import issues, orders
 
+HOLDING = orders.c.state.not_in([literal_column(f"'{State.ENDED}'"), literal_column(f"'{State.WAITING}'")])
 ACTIVE = orders.c.state != literal_column(f"'{State.ENDED}'")
 """Written out, so that the indexes over active orders serve."""
 
@@ -34,11 +35,13 @@ def by_id(tx: Connection, order_id: int) -> Order | None:
     return _order(row) if row else None
 
 
-def of_renter(tx: Connection, account_id: int, *, with_ended: bool) -> list[Order]:
-    """An account's orders, oldest first."""
+def of_renter(
+    tx: Connection, account_id: int, *, with_ended: bool, ended_since: int | None = None
+) -> list[Order]:
+    """An account's orders, oldest first; of those that are over all, or only what ended since then."""
     query = select(orders).where(orders.c.account_id == account_id).order_by(orders.c.id)
     if not with_ended:
-        query = query.where(ACTIVE)
+        query = query.where(ACTIVE if ended_since is None else ACTIVE | (orders.c.ended_at > ended_since))
     return [_order(row) for row in tx.execute(query)]
 
 
@@ -53,18 +56,46 @@ def active_on_wallet(tx: Connection, account_id: int, currency: Currency) -> lis
     return [_order(row) for row in rows]
 
 
-def active_on_server(tx: Connection, server_id: int) -> Order | None:
+def holder(tx: Connection, server_id: int) -> Order | None:
     """The order that holds a machine."""
-    row = tx.execute(select(orders).where(orders.c.server_id == server_id, ACTIVE)).one_or_none()
+    row = tx.execute(select(orders).where(orders.c.server_id == server_id, HOLDING)).one_or_none()
     return _order(row) if row else None
 
 
-def rented_servers(tx: Connection, among: Sequence[int] | None) -> set[int]:
-    """The ids of the servers that an order holds, among these or among all."""
-    query = select(orders.c.server_id).where(ACTIVE)
+def active_on_server(tx: Connection, server_id: int) -> list[Order]:
+    """The orders on a machine that are not over, waiting bids included, oldest first."""
+    rows = tx.execute(select(orders).where(orders.c.server_id == server_id, ACTIVE).order_by(orders.c.id))
+    return [_order(row) for row in rows]
+
+
+def holders(tx: Connection, among: Sequence[int] | None) -> dict[int, Kind]:
+    """Server id to the kind of the order that holds it, among these servers or among all."""
+    query = select(orders.c.server_id, orders.c.kind).where(HOLDING)
     if among is not None:
         query = query.where(orders.c.server_id.in_(among))
-    return set(tx.execute(query).scalars())
+    return {row.server_id: Kind(row.kind) for row in tx.execute(query)}
+
+
+def contested(tx: Connection) -> list[int]:
+    """Ids of the servers on which a bid waits."""
+    query = select(orders.c.server_id).where(orders.c.state == State.WAITING).distinct()
+    return list(tx.execute(query.order_by(orders.c.server_id)).scalars())
+
+
+def made_since(tx: Connection, account_id: int, since: int) -> int:
+    """How many orders an account made since then."""
+    made = (orders.c.account_id == account_id, orders.c.created_at >= since)
+    return tx.execute(select(func.count()).where(*made)).scalar_one()
+
+
+def charged(tx: Connection, account_id: int, currency: Currency, key_id: int | None) -> int:
+    """What an account's orders in a currency (those of one key, if given) have been charged, as posted."""
+    query = select(func.coalesce(func.sum(orders.c.paid_host + orders.c.paid_market), 0)).where(
+        orders.c.account_id == account_id, orders.c.currency == currency
+    )
+    if key_id is not None:
+        query = query.where(orders.c.key_id == key_id)
+    return int(tx.execute(query).scalar_one())
 
 
 def every(tx: Connection) -> Iterator[Order]:

@@ -1,6 +1,6 @@
 """What one unit of each currency is worth in dollars."""
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from ..api.currencies import Currency
 from ..rules.money import SCALE
@@ -8,12 +8,29 @@ from .tables import rates
 
 
 def put(tx: Connection, currency: Currency, usd: int, now: int) -> None:
-    """Set a rate: 10⁻⁸ dollars for one unit."""
+    """Set a rate: 10⁻⁸ dollars for one unit. Pegged prices follow at once only if they had none yet."""
+    pegged_usd = tx.execute(select(rates.c.pegged_usd).where(rates.c.currency == currency)).scalar()
     tx.execute(rates.delete().where(rates.c.currency == currency))
-    tx.execute(rates.insert().values(currency=currency, usd=usd, at=now))
+    tx.execute(rates.insert().values(currency=currency, usd=usd, at=now, pegged_usd=pegged_usd or usd))
 
 
 def every(tx: Connection) -> dict[Currency, int]:
     """Currency to 10⁻⁸ dollars for one unit; dollars are always worth one."""
     known = {Currency(row.currency): row.usd for row in tx.execute(select(rates))}
     return {Currency.USD: SCALE, **known}
+
+
+def pegged(tx: Connection) -> dict[Currency, int]:
+    """The rates that dollar-pegged prices go by, as in `every`."""
+    known = {Currency(row.currency): row.pegged_usd or row.usd for row in tx.execute(select(rates))}
+    return {Currency.USD: SCALE, **known}
+
+
+def repeg(tx: Connection) -> bool:
+    """Let pegged prices follow the rates; whether any does not stand already."""
+    moved = tx.execute(
+        update(rates)
+        .where((rates.c.pegged_usd != rates.c.usd) | rates.c.pegged_usd.is_(None))
+        .values(pegged_usd=rates.c.usd)
+    )
+    return moved.rowcount > 0

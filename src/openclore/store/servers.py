@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from ..api.specs import Specs
-from ..rules.servers import DAY_SECONDS, Server, Settings, first_reliability_day
+from ..rules.servers import DAY_SECONDS, GigaspotTerms, Server, Settings, first_reliability_day
 from .orders import ACTIVE
 from .rows import as_struct
 from .tables import orders, servers, uptimes
@@ -32,6 +32,14 @@ def save_facts(tx: Connection, server: Server) -> None:
     names = ("init_token", "connected_at", "public_address", "port_low", "port_high", "specs", "gpu_array")
     values = _values(server)
     _update(tx, server.id, cuda_version=server.cuda_version, **{name: values[name] for name in names})
+
+
+def save_gigaspot(tx: Connection, server_id: int, terms: GigaspotTerms | None) -> None:
+    _update(tx, server_id, gigaspot=msgspec.json.encode(terms).decode() if terms else None)
+
+
+def on_gigaspot(tx: Connection) -> list[Server]:
+    return [_server(row) for row in tx.execute(select(*_COLUMNS).where(servers.c.gigaspot.is_not(None)))]
 
 
 def set_presence(tx: Connection, server_id: int, *, online: bool, seen_until: int) -> None:
@@ -156,6 +164,7 @@ def _values(server: Server) -> dict[str, object]:
     values["settings"] = msgspec.json.encode(server.settings).decode()
     values["specs"] = msgspec.json.encode(server.specs).decode() if server.specs else None
     values["gpu_array"] = msgspec.json.encode(server.gpu_array).decode()
+    values["gigaspot"] = msgspec.json.encode(server.gigaspot).decode() if server.gigaspot else None
     return values
 
 
@@ -170,6 +179,7 @@ def _server(row: Row[*tuple[Any, ...]]) -> Server:
         settings=msgspec.json.decode(row.settings, type=Settings),
         specs=msgspec.json.decode(row.specs, type=Specs) if row.specs else None,
         gpu_array=msgspec.json.decode(row.gpu_array),
+        gigaspot=msgspec.json.decode(row.gigaspot, type=GigaspotTerms) if row.gigaspot else None,
     )
 
 

@@ -111,7 +111,7 @@ def assignments(market: Market, server_id: int, now: int) -> Assignments:
     with market.store.reading() as tx:
         server = servers.by_id(tx, server_id)
         assert server is not None
-        order = orders.active_on_server(tx, server_id)
+        order = orders.holder(tx, server_id)
         wanted = [_assignment(tx, market, order, now)] if order else []
     return Assignments(generation=server.generation, orders=wanted, now=now)
 
@@ -129,6 +129,8 @@ def _assignment(tx: Connection, market: Market, order: Order, now: int) -> Assig
         command=order.deployment.command,
         paid_until=min(ends),
         registry_auth=order.deployment.registry_auth,
+        autossh=order.deployment.autossh,
+        clocks=order.deployment.clocks,
     )
 
 
@@ -141,7 +143,7 @@ def _heard(tx: Connection, market: Market, server: Server, now: int) -> None:
     if server.online:
         _settle_order(tx, market, settlement.take_offline(tx, server, now), now)
     servers.set_presence(tx, server.id, online=True, seen_until=now)
-    order = orders.active_on_server(tx, server.id)
+    order = orders.holder(tx, server.id)
     if order is not None:
         orders.save(tx, billing.started(order, now))
         _settle_order(tx, market, order, now)
@@ -157,11 +159,12 @@ def _judge_silent(tx: Connection, market: Market, server_id: int, now: int) -> N
 
 
 def _judge_lost(tx: Connection, market: Market, server_id: int, now: int) -> None:
-    """End the order of a server that is still away."""
-    server, order = servers.by_id(tx, server_id), orders.active_on_server(tx, server_id)
-    if server and order and not server.online:
-        _settle_order(tx, market, order, now)
-        _end(tx, market, order.id, now, EndReason.HOST_LOST, "the host was away for too long")
+    """End the orders on a server that is still away, waiting bids first: none of them is to win now."""
+    server = servers.by_id(tx, server_id)
+    if server and not server.online:
+        for order in sorted(orders.active_on_server(tx, server_id), key=lambda order: order.holds):
+            _settle_order(tx, market, order, now)
+            _end(tx, market, order.id, now, EndReason.HOST_LOST, "the host was away for too long")
 
 
 def _settle_order(tx: Connection, market: Market, order: Order | None, now: int) -> None:
@@ -170,7 +173,7 @@ def _settle_order(tx: Connection, market: Market, order: Order | None, now: int)
 
 
 def _take_in(tx: Connection, market: Market, server_id: int, containers: list[Container], now: int) -> None:
-    order = orders.active_on_server(tx, server_id)
+    order = orders.holder(tx, server_id)
     container = next((c for c in containers if order is not None and c.order_id == order.id), None)
     if order is None or container is None:
         return
@@ -202,3 +205,4 @@ def _end(tx: Connection, market: Market, order_id: int, now: int, reason: EndRea
     if order is not None and order.state is not State.ENDED:
         settlement.end(tx, order, now, reason, detail)
         _settle_order(tx, market, order, now)
+        settlement.reassign(tx, market.policy, order.server_id, now)

@@ -1,9 +1,15 @@
-"""Renting: list, create, cancel."""
+"""Renting: list, create, cancel, and one order with all that is known of it."""
+
+import re
+from typing import Any
 
 import msgspec
+from sqlalchemy import Connection
 
-from ..api.codes import Refusal
+from ..api.codes import DOCKERHUB_AUTH_INVALID, Refusal
+from ..api.currencies import Currency
 from ..api.offers import Rating
+from ..api.open.orders import OrderDetail, OrderReply, OrderStep, PlaceOrder, RenewLease
 from ..api.orders import (
     ISSUE_LENGTH_MAX,
     CancelOrder,
@@ -11,95 +17,104 @@ from ..api.orders import (
     CreateOrderReply,
     MyOrders,
     MyOrdersReply,
+    PortKind,
 )
 from ..api.orders import Order as OrderRow
 from ..rules import billing, money
 from ..rules import orders as order_rules
-from ..rules.orders import Deployment, EndReason, Order, State
-from ..rules.refused import InvalidInput, Refused
-from ..rules.servers import Server, Visibility
-from ..store import accounts, events, ledger, orders, servers
+from ..rules import servers as server_rules
+from ..rules.orders import Deployment, EndReason, Kind, Order, State
+from ..rules.policy import OrderBounds
+from ..rules.refused import InvalidInput, NotFound, Refused
+from ..rules.servers import DAY_SECONDS, Server, Visibility
+from ..store import accounts, events, orders, rates, servers
 from ..store.accounts import Account
 from . import settlement
 from .market import Market
 
+_DOCKERHUB_AUTH = re.compile(r"[^:\s]+:[^:\s]+")
 
-def create_order(market: Market, account_id: int, request: CreateOrder, now: int) -> CreateOrderReply:
-    """Rent a server on demand. Its first minute is charged at once.
+
+def create_order(
+    market: Market, account_id: int, request: CreateOrder, now: int, key_id: int | None = None
+) -> CreateOrderReply:
+    """Rent a server on demand, or bid on it. The first minute is charged as soon as it runs.
 
     Raises:
         InvalidInput: something this market does not offer.
         Refused: as the protocol names it; nothing changed.
     """
-    if request.type == "spot":
-        raise InvalidInput("type: this market does not offer spot orders, use on-demand")
-    if request.autossh_entrypoint in (True, "true", "True", "1"):
-        raise InvalidInput("autossh_entrypoint: this market does not install SSH into images, send false")
-    required_price = _amount("required_price", request.required_price)
     with market.store.writing() as tx:
-        settlement.settle_account(tx, market.policy, account_id, now)
-        settlement.settle_holder(tx, market.policy, request.renting_server, now)
-        account = accounts.by_id(tx, account_id)
-        server = servers.by_id(tx, request.renting_server)
-        visible = server is not None and (
-            server.account_id == account_id or server.settings.visibility is Visibility.PUBLIC
-        )
-        currency = order_rules.admit(
-            order_rules.Wish(
-                account_id=account_id,
-                currency=request.currency,
-                required_price=required_price,
-                server_exists=visible,
-                host_id=server.account_id if server else 0,
-                server_online=server.online if server else False,
-                server_rented=server is not None and orders.active_on_server(tx, server.id) is not None,
-                accepted=server.settings.accepted if server else {},
-                active_orders=orders.count_active(tx, account_id),
-                orders_max=_orders_max(market, account),
-            )
-        )
-        assert server is not None
-        deployment = _deployment(request, server)
-        fees = market.policy.fees
-        order = Order(
-            id=0,
-            account_id=account_id,
-            host_id=server.account_id,
-            server_id=server.id,
-            currency=currency,
-            image=request.image,
-            price=server.settings.accepted[currency],
-            renter_fee=fees.renter_basis_points(),
-            host_fee=fees.host_basis_points(currency),
-            creation_fee=money.from_wire(fees.creation.get(currency, 0)),
-            creation_grace_seconds=fees.creation_grace_seconds,
-            created_at=now,
-            mrl_seconds=server.settings.mrl_hours * 3_600,
-            active_since=now,
-            posted_at=now,
-            public_address=server.public_address,
-            deployment=deployment,
-        )
-        needed = max(1, billing.cost(order, now).charge + order.creation_fee)
-        if ledger.wallet(tx, account_id, currency).balance < needed:
-            raise Refused(Refusal.NOT_ENOUGH_BALANCE)
-        order = orders.add(tx, order)
-        servers.assignments_changed(tx, server.id)
-        if deployment.ports:
-            servers.set_last_port(tx, server.id, deployment.ports[-1].public)
-        events.append(
-            tx,
-            events.Kind.ORDER_CREATED,
-            now,
-            account_id=account_id,
-            server_id=server.id,
-            order_id=order.id,
-        )
-        settlement.settle(tx, market.policy, account_id, currency, now)
+        order, server = _rent(tx, market, account_id, request, now, key_id)
         # Without the two members whose documented shape the official SDK can't read: a program that uses
         # it gets its order, and `my_orders` has them.
         row = msgspec.structs.replace(_row(order, server, now), pub_cluster=None, tcp_ports=None)
         return CreateOrderReply(code=0, order=row)
+
+
+def place_order(
+    market: Market, account_id: int, request: PlaceOrder, now: int, key_id: int | None = None
+) -> OrderReply:
+    """`create_order` with a limit to what the order may cost, and a lease.
+
+    Raises:
+        InvalidInput, Refused: as `create_order`.
+    """
+    spend_max = _amount("spend_max", request.spend_max)
+    lease_until = None if request.lease_seconds is None else now + request.lease_seconds
+    with market.store.writing() as tx:
+        order, server = _rent(tx, market, account_id, request, now, key_id, spend_max, lease_until)
+        return _detail(tx, order, server, now)
+
+
+def read_order(market: Market, account_id: int, order_id: int, now: int) -> OrderReply:
+    """One of the account's orders with its whole history.
+
+    Raises:
+        NotFound: it has no such order.
+    """
+    with market.store.reading() as tx:
+        order = _own(tx, account_id, order_id)
+        server = servers.by_id(tx, order.server_id)
+        assert server is not None
+        return _detail(tx, order, server, now)
+
+
+def renew_lease(market: Market, account_id: int, order_id: int, request: RenewLease, now: int) -> OrderReply:
+    """Let an order live on for so long from now, or give up its lease.
+
+    Raises:
+        NotFound: the account has no such order.
+        Refused: order_not_active.
+    """
+    with market.store.writing() as tx:
+        order = _own(tx, account_id, order_id)
+        settlement.settle(tx, market.policy, account_id, order.currency, now)
+        order = _own(tx, account_id, order_id)
+        server = servers.by_id(tx, order.server_id)
+        if order.state is State.ENDED or server is None:
+            raise Refused(Refusal.ORDER_NOT_ACTIVE)
+        lease_until = None if request.lease_seconds is None else now + request.lease_seconds
+        order = msgspec.structs.replace(order, lease_until=lease_until)
+        orders.save(tx, order)
+        events.append(
+            tx,
+            events.Kind.ORDER_LEASED,
+            now,
+            account_id=account_id,
+            server_id=order.server_id,
+            order_id=order.id,
+            lease_until=lease_until,
+        )
+        settlement.settle(tx, market.policy, account_id, order.currency, now)
+        return _detail(tx, order, server, now)
+
+
+def _own(tx: Connection, account_id: int, order_id: int) -> Order:
+    order = orders.by_id(tx, order_id)
+    if order is None or order.account_id != account_id:
+        raise NotFound(f"order_id: you have no order {order_id}")
+    return order
 
 
 def cancel_order(market: Market, account_id: int, request: CancelOrder, now: int) -> None:
@@ -111,23 +126,48 @@ def cancel_order(market: Market, account_id: int, request: CancelOrder, now: int
     if request.issue is not None and len(request.issue) > ISSUE_LENGTH_MAX:
         raise Refused(Refusal.ISSUE_DESCRIPTION_TOO_LONG)
     with market.store.writing() as tx:
-        order = orders.by_id(tx, int(request.id))
-        if order is None or order.account_id != account_id:
-            raise Refused(Refusal.YOU_DONT_OWN_THIS_ORDER)
-        settlement.settle(tx, market.policy, account_id, order.currency, now)
-        order = orders.by_id(tx, order.id)
-        if order is None or order.state is State.ENDED:
-            raise Refused(Refusal.ORDER_NOT_ACTIVE)
-        settlement.end(tx, order, now, EndReason.CANCELLED)
-        settlement.settle(tx, market.policy, account_id, order.currency, now)
+        order = cancel(tx, market, account_id, int(request.id), now)
         if request.issue:
             orders.add_issue(tx, order.id, request.issue, now)
 
 
-def my_orders(market: Market, account_id: int, request: MyOrders, now: int) -> MyOrdersReply:
-    """The account's orders, oldest first."""
+def cancel(tx: Connection, market: Market, account_id: int, order_id: int, now: int) -> Order:
+    """End one's own order; the next bid gets its machine.
+
+    Raises:
+        Refused: not the caller's order (or none), or already ended.
+    """
+    order = orders.by_id(tx, order_id)
+    if order is None or order.account_id != account_id:
+        raise Refused(Refusal.YOU_DONT_OWN_THIS_ORDER)
+    settlement.settle(tx, market.policy, account_id, order.currency, now)
+    order = orders.by_id(tx, order.id)
+    if order is None or order.state is State.ENDED:
+        raise Refused(Refusal.ORDER_NOT_ACTIVE)
+    settlement.end(tx, order, now, EndReason.CANCELLED)
+    settlement.settle(tx, market.policy, account_id, order.currency, now)
+    settlement.reassign(tx, market.policy, order.server_id, now)
+    return order
+
+
+def my_orders(
+    market: Market,
+    account_id: int,
+    request: MyOrders,
+    now: int,
+    *,
+    row_delay_seconds: int = 0,
+    linger_seconds: int = 0,
+) -> MyOrdersReply:
+    """The account's orders, oldest first.
+
+    Those younger than `row_delay_seconds` are left out; those that ended less than `linger_seconds` ago are
+    shown though finished ones were not asked for.
+    """
+    ended_since = now - linger_seconds if linger_seconds else None
     with market.store.reading() as tx:
-        found = orders.of_renter(tx, account_id, with_ended=request.return_completed)
+        found = orders.of_renter(tx, account_id, with_ended=request.return_completed, ended_since=ended_since)
+        found = [order for order in found if order.created_at <= now - row_delay_seconds]
         machines = {s.id: s for s in servers.by_ids(tx, sorted({order.server_id for order in found}))}
         limit = _orders_max(market, accounts.by_id(tx, account_id))
     rows = [_row(order, machines[order.server_id], now) for order in found]
@@ -138,8 +178,182 @@ def _orders_max(market: Market, account: Account) -> int:
     return market.policy.orders_max if account.orders_max is None else account.orders_max
 
 
+def _rent(
+    tx: Connection,
+    market: Market,
+    account_id: int,
+    request: CreateOrder,
+    now: int,
+    key_id: int | None,
+    spend_max: int | None = None,
+    lease_until: int | None = None,
+) -> tuple[Order, Server]:
+    """Make the order a renter asks for; the order as it is then, and its server."""
+    _check_bounds(market.policy.order_bounds, request)
+    kind = Kind(request.type)
+    bid = _amount("spotprice", request.spotprice)
+    if kind is Kind.SPOT and bid is None:
+        raise InvalidInput("spotprice: a spot order needs its bid, per day in its currency")
+    if kind is Kind.ON_DEMAND:
+        bid = None
+    settlement.settle_account(tx, market.policy, account_id, now)
+    settlement.settle_holder(tx, market.policy, request.renting_server, now)
+    account = accounts.by_id(tx, account_id)
+    server = servers.by_id(tx, request.renting_server)
+    present = orders.active_on_server(tx, request.renting_server)
+    prices = server_rules.in_force(server.settings, rates.pegged(tx)) if server else {}
+    currency = order_rules.admit(
+        order_rules.Wish(
+            account_id=account_id,
+            currency=request.currency,
+            server_exists=server is not None and _visible(server, account_id),
+            bid=bid,
+            required_price=_amount("required_price", request.required_price),
+            required_price_is_exact=market.policy.required_price == "exact",
+            host_id=server.account_id if server else 0,
+            server_online=server.online if server else False,
+            on_gigaspot=server is not None and server.gigaspot is not None,
+            rented=any(not order.is_bid for order in present),
+            has_bid=any(order.is_bid and order.account_id == account_id for order in present),
+            prices=prices,
+            active_orders=orders.count_active(tx, account_id),
+            orders_max=_orders_max(market, account),
+            orders_today=orders.made_since(tx, account_id, now // DAY_SECONDS * DAY_SECONDS),
+            orders_per_day_max=market.policy.orders_per_day_max,
+        )
+    )
+    assert server is not None
+    if request.dockerhub_auth and not _DOCKERHUB_AUTH.fullmatch(request.dockerhub_auth):
+        raise Refused(DOCKERHUB_AUTH_INVALID, message='dockerhub_auth: must be "user:token"')
+    pegged = server.settings.pegged.get(currency)
+    order = enter(
+        tx,
+        market,
+        server,
+        Order(
+            **terms(tx, market, account, server, currency, kind, now),
+            image=request.image,
+            price=prices[currency].on_demand if bid is None else bid,
+            original_price_usd=pegged.on_demand if pegged and bid is None else None,
+            deployment=_deployment(request, server),
+            key_id=key_id,
+            spend_max=spend_max,
+            lease_until=lease_until,
+        ),
+        now,
+    )
+    return order, server
+
+
+def terms(
+    tx: Connection,
+    market: Market,
+    account: Account,
+    server: Server,
+    currency: Currency,
+    kind: Kind,
+    now: int,
+) -> dict[str, Any]:
+    """What the market decides about a new order: parties, fees, times."""
+    fees, is_bid = market.policy.fees, kind is not Kind.ON_DEMAND
+    host = accounts.by_id(tx, server.account_id)
+    return {
+        "id": 0,
+        "account_id": account.id,
+        "host_id": host.id,
+        "server_id": server.id,
+        "kind": kind,
+        "currency": currency,
+        "renter_fee": fees.renter_basis_points(bid=is_bid, poh_stake=account.poh_stake),
+        "host_fee": fees.host_basis_points(currency, bid=is_bid, poh_stake=host.poh_stake),
+        "creation_fee": money.from_wire(fees.creation.get(currency, 0)),
+        "creation_grace_seconds": fees.creation_grace_seconds,
+        "created_at": now,
+        "posted_at": now,
+        "mrl_seconds": server.settings.mrl_hours * 3_600,
+        "public_address": server.public_address,
+    }
+
+
+def enter(tx: Connection, market: Market, server: Server, order: Order, now: int) -> Order:
+    """Bring a new order of a settled account to its server; the order as it is then.
+
+    An order on demand takes the machine at once, from a bid if one has it. A bid waits, unless it is the
+    best.
+
+    Raises:
+        Refused: not_enough_balance or spend_limit_reached.
+    """
+    running = msgspec.structs.replace(order, active_since=now, began=True)
+    settlement.afford(tx, running, max(1, billing.cost(running, now).charge + order.creation_fee))
+    if order.is_bid:
+        order = orders.add(tx, msgspec.structs.replace(order, state=State.WAITING))
+    else:
+        holder = orders.holder(tx, server.id)
+        if holder is not None:
+            settlement.outbid(tx, market.policy, holder, now)
+        order = orders.add(tx, running)
+        servers.assignments_changed(tx, server.id)
+    if order.deployment.ports:
+        servers.set_last_port(tx, server.id, order.deployment.ports[-1].public)
+    events.append(
+        tx,
+        events.Kind.ORDER_CREATED,
+        now,
+        account_id=order.account_id,
+        server_id=server.id,
+        order_id=order.id,
+        type=order.kind,
+        price=money.to_text(order.price),
+        currency=order.currency,
+    )
+    settlement.settle(tx, market.policy, order.account_id, order.currency, now)
+    settlement.reassign(tx, market.policy, server.id, now)
+    made = orders.by_id(tx, order.id)
+    assert made is not None
+    return made
+
+
+def _visible(server: Server, account_id: int) -> bool:
+    if server.removed_at is not None:
+        return False
+    return server.account_id == account_id or server.settings.visibility is Visibility.PUBLIC
+
+
+def _check_bounds(bounds: OrderBounds, request: CreateOrder) -> None:
+    """What this market's operator allows an order.
+
+    Raises:
+        InvalidInput: something is too long or too many.
+    """
+    ports, env = _wanted_ports(request), request.env or {}
+    longest = max(map(len, env.values()), default=0)
+    for member, found, most, what in (
+        ("ports", len(ports), bounds.ports_max, "ports"),
+        ("env", len(env), bounds.env_variables_max, "variables"),
+        ("env", longest, bounds.env_value_length_max, "characters in a value"),
+        ("command", len(request.command or ""), bounds.command_length_max, "characters"),
+    ):
+        if found > most:
+            raise InvalidInput(f"{member}: at most {most} {what}, got {found}")
+
+
+def _wanted_ports(request: CreateOrder) -> dict[str, PortKind]:
+    """The container ports to publish; SSH that the platform brings in needs its own."""
+    ports = dict(request.ports or {})
+    if _autossh(request):
+        ports.setdefault("22", "tcp")
+    return ports
+
+
+def _autossh(request: CreateOrder) -> bool:
+    """Texts were seen in the wild."""
+    return str(request.autossh_entrypoint).lower() in ("true", "1", "yes")
+
+
 def _deployment(request: CreateOrder, server: Server) -> Deployment:
-    wanted = [int(port) for port in request.ports or {}]
+    kinds = _wanted_ports(request)
+    wanted = [int(port) for port in kinds]
     ports = order_rules.assign_ports(wanted, server.port_low, server.port_high, server.last_port)
     if ports is None:
         raise InvalidInput(
@@ -153,10 +367,11 @@ def _deployment(request: CreateOrder, server: Server) -> Deployment:
     }
     return Deployment(
         ports=ports,
-        http_port=next((int(port) for port, kind in (request.ports or {}).items() if kind == "http"), None),
+        http_port=next((int(port) for port, kind in kinds.items() if kind == "http"), None),
         env={name: value for name, value in access.items() if value} | dict(request.env or {}),
         command=request.command or "",
         registry_auth=request.dockerhub_auth or "",
+        autossh=_autossh(request),
     )
 
 
@@ -165,6 +380,25 @@ def _amount(member: str, number: float | None) -> int | None:
         return None if number is None else money.from_wire(number)
     except money.AmountError as error:
         raise InvalidInput(f"{member}: {error}") from None
+
+
+def _detail(tx: Connection, order: Order, server: Server, now: int) -> OrderReply:
+    history = [
+        OrderStep(event_id=event.id, at=event.at, kind=event.kind, data=event.data)
+        for event in events.of_order(tx, order.id)
+    ]
+    key = next((k.name for k in accounts.keys_of(tx, order.account_id) if k.id == order.key_id), None)
+    return OrderReply(
+        code=0,
+        order=OrderDetail(
+            order=_row(order, server, now),
+            charged=money.to_wire(billing.cost(order, now).charge),
+            history=history,
+            lease_until=order.lease_until,
+            spend_max=None if order.spend_max is None else money.to_wire(order.spend_max),
+            key=key,
+        ),
+    )
 
 
 def _row(order: Order, server: Server, now: int) -> OrderRow:
@@ -177,15 +411,19 @@ def _row(order: Order, server: Server, now: int) -> OrderRow:
         ct=order.created_at,
         mrl=order.mrl_seconds,
         price=money.to_wire(order.price),
+        original_price_usd=None
+        if order.original_price_usd is None
+        else money.to_wire(order.original_price_usd),
         currency=order.currency,
         spend=money.to_wire(billing.cost(order, now).spend),
         creation_fee=money.to_wire(order.creation_fee),
         image=order.image,
-        spot=False,
+        spot=order.is_bid,
         expired=True if ended else None,
         online=server.online,
         mon_container=_mon_container(order),
         status=order.container_detail or None,
+        paused=True if order.state is State.WAITING else None,
         pub_cluster=[order.public_address],
         tcp_ports=[f"{port.container}:{port.public}" for port in order.deployment.ports if port is not http],
         http_port=str(http.container) if http else None,

@@ -6,7 +6,7 @@ import msgspec
 
 from ..api.codes import Refusal
 from ..api.currencies import Currency
-from ..api.offers import Offer, OfferPrice, Rating, UsdPrice
+from ..api.offers import Offer, OfferPrice, PricePair, Rating, UsdPrice
 from ..api.servers import (
     MyServer,
     MyServersReply,
@@ -16,12 +16,11 @@ from ..api.servers import (
     ServerName,
     SetServerSettings,
 )
-from ..api.spot import SpotMarket, SpotMarketplace, SpotMarketplaceReply, SpotServer
 from ..rules import money
 from ..rules import servers as server_rules
-from ..rules.orders import Order
+from ..rules.orders import Kind, Order
 from ..rules.refused import InvalidInput, Refused
-from ..rules.servers import Server, Visibility
+from ..rules.servers import Pricing, Server
 from ..store import accounts, events, orders, rates, servers
 from ..store.accounts import Account
 from .accounts import account_named
@@ -64,7 +63,8 @@ def my_servers(market: Market, account_id: int) -> MyServersReply:
     with market.store.reading() as tx:
         found = servers.of_host(tx, account_id)
         limit = _servers_max(market, accounts.by_id(tx, account_id))
-    return MyServersReply(code=0, servers=[_my_server(server) for server in found], limit=limit)
+        pegged = rates.pegged(tx)
+    return MyServersReply(code=0, servers=[_my_server(server, pegged) for server in found], limit=limit)
 
 
 def _servers_max(market: Market, account: Account) -> int:
@@ -83,8 +83,8 @@ def server_config(
         server = servers.by_name(tx, account_id, request.server_name)
         if server is None:
             raise Refused(Refusal.SERVER_DONT_EXIST_BY_NAME)
-        order = orders.active_on_server(tx, server.id)
-    return ServerConfigReply(code=0, config=_config(server, order, now), creation_completed=True)
+        order, pegged = orders.holder(tx, server.id), rates.pegged(tx)
+    return ServerConfigReply(code=0, config=_config(server, order, pegged, now), creation_completed=True)
 
 
 def set_server_settings(market: Market, account_id: int, request: SetServerSettings, now: int) -> None:
@@ -108,29 +108,6 @@ def set_server_settings(market: Market, account_id: int, request: SetServerSetti
         )
 
 
-def spot_marketplace(market: Market, request: SpotMarketplace) -> SpotMarketplaceReply:
-    """The bids on a server: none, until the market takes spot orders."""
-    with market.store.reading() as tx:
-        server = servers.by_id(tx, request.market)
-        known = rates.every(tx)
-    if server is None or server.settings.visibility is not Visibility.PUBLIC:
-        return SpotMarketplaceReply(code=0, market=SpotMarket(offers=[]), exists=False)
-    return SpotMarketplaceReply(
-        code=0,
-        market=SpotMarket(
-            offers=[],
-            server=SpotServer(
-                min_pricing=_prices(server, "spot"),
-                mrl=server.settings.mrl_hours,
-                online=server.online,
-                visibility=server.settings.visibility,
-            ),
-            currency_rates_in_usd={currency: money.to_wire(rate) for currency, rate in known.items()},
-        ),
-        exists=True,
-    )
-
-
 class Listing(NamedTuple):
     """Whose server it is, and its row on the market (None: not listed)."""
 
@@ -142,22 +119,31 @@ def listings(market: Market, server_ids: list[int] | None, now: int) -> dict[int
     """Server id to how it is listed; all servers if no ids are given."""
     with market.store.reading() as tx:
         found = servers.every(tx) if server_ids is None else servers.by_ids(tx, server_ids)
-        rented = orders.rented_servers(tx, server_ids)
-        known = rates.every(tx)
+        holders = orders.holders(tx, server_ids)
+        known, pegged = rates.every(tx), rates.pegged(tx)
         uptimes = servers.uptime_seconds(tx, server_ids, now)
     return {
         server.id: Listing(
             server.account_id,
-            _offer(server, server.id in rented, known, uptimes.get(server.id, 0)) if server.listed else None,
+            _offer(server, holders.get(server.id), known, pegged, uptimes.get(server.id, 0))
+            if server.listed
+            else None,
         )
         for server in found
     }
 
 
-def _offer(server: Server, rented: bool, known: dict[Currency, int], uptime_seconds: int) -> Offer:
+def _offer(
+    server: Server,
+    holder: Kind | None,
+    known: dict[Currency, int],
+    pegged: dict[Currency, int],
+    uptime_seconds: int,
+) -> Offer:
+    prices = server_rules.in_force(server.settings, pegged)
     dollars = {
         _USD_MEMBERS[currency]: money.to_wire(pricing.on_demand * known[currency] // money.SCALE)
-        for currency, pricing in server.settings.prices.items()
+        for currency, pricing in prices.items()
         if currency in known and pricing.on_demand
     }
     return Offer(
@@ -165,38 +151,45 @@ def _offer(server: Server, rented: bool, known: dict[Currency, int], uptime_seco
         owner=server.account_id,
         mrl=server.settings.mrl_hours,
         price=OfferPrice(
-            on_demand=_prices(server, "on_demand"),
-            spot=_prices(server, "spot"),
+            on_demand=_wire_prices(prices, "on_demand"),
+            spot=_wire_prices(prices, "spot"),
             usd=UsdPrice(**dollars, spot=0),
+            original_usd=_usd_pricing(server),
         ),
-        rented=rented,
+        rented=holder is Kind.ON_DEMAND,
         specs=server.specs,
         reliability=server_rules.reliability(server.connected_at, uptime_seconds, server.seen_until),
-        allowed_coins=[str(currency) for currency in server.settings.accepted],
+        allowed_coins=_accepted(prices),
         rating=Rating(avg=0, cnt=0),
-        gpu_array=list(server.gpu_array),
+        gpu_array=_short_names(server),
         cuda_version=server.cuda_version,
+        autoprice="usd" if server.settings.pegged else None,
+        gigaspot=True if server.gigaspot else None,
     )
 
 
-def _my_server(server: Server) -> MyServer:
+def _my_server(server: Server, pegged: dict[Currency, int]) -> MyServer:
+    prices = server_rules.in_force(server.settings, pegged)
     return MyServer(
         id=server.id,
         name=server.name,
         connected=server.connected_at is not None,
         online=server.online,
         visibility=server.settings.visibility,
-        pricing=_prices(server, "on_demand"),
-        min_spot_pricing=_prices(server, "spot"),
+        pricing=_wire_prices(prices, "on_demand"),
+        min_spot_pricing=_wire_prices(prices, "spot"),
         init_token=server.init_token,
         specs=server.specs,
-        allowed_currencies=[str(currency) for currency in server.settings.accepted],
-        gpu_array=list(server.gpu_array),
+        allowed_currencies=_accepted(prices),
+        usd_pricing=_usd_pricing(server),
+        autoprice=_autoprice(server),
+        gpu_array=_short_names(server),
         gpu_count=server.specs.gpu_count if server.specs else 0,
     )
 
 
-def _config(server: Server, order: Order | None, now: int) -> ServerConfig:
+def _config(server: Server, order: Order | None, pegged: dict[Currency, int], now: int) -> ServerConfig:
+    prices = server_rules.in_force(server.settings, pegged)
     return ServerConfig(
         name=server.name,
         id=server.id,
@@ -204,20 +197,54 @@ def _config(server: Server, order: Order | None, now: int) -> ServerConfig:
         online=server.online,
         initialized=server.connected_at is not None,
         visibility=server.settings.visibility,
-        pricing=_prices(server, "on_demand"),
-        spot_pricing=_prices(server, "spot"),
+        pricing=_wire_prices(prices, "on_demand"),
+        spot_pricing=_wire_prices(prices, "spot"),
+        usd_pricing=_usd_pricing(server),
         mrl=server.settings.mrl_hours,
-        rental_status=2 if order else 0,
+        rental_status=_rental_status(order),
         remaining_time=max(0, order.ends_at - now) if order else None,
-        allowed_coins=[str(currency) for currency in server.settings.accepted],
-        gpu_array=list(server.gpu_array),
+        allowed_coins=_accepted(prices),
+        autoprice=_autoprice(server),
+        gpu_array=_short_names(server),
         specs=server.specs,
     )
 
 
-def _prices(server: Server, which: str) -> dict[str, float | None]:
+def _rental_status(order: Order | None) -> int:
+    """0 not rented, 1 to a bid, 2 on demand."""
+    if order is None:
+        return 0
+    return 1 if order.is_bid else 2
+
+
+def _wire_prices(prices: dict[Currency, Pricing], which: str) -> dict[str, float | None]:
     """Currency to the price per day; bitcoin is always there, as hosts' programs expect it."""
-    prices: dict[str, float | None] = {Currency.BITCOIN: 0}
-    for currency, pricing in server.settings.prices.items():
-        prices[currency] = money.to_wire(getattr(pricing, which))
-    return prices
+    found: dict[str, float | None] = {Currency.BITCOIN: 0}
+    for currency, pricing in prices.items():
+        found[currency] = money.to_wire(getattr(pricing, which))
+    return found
+
+
+def _accepted(prices: dict[Currency, Pricing]) -> list[str]:
+    return [str(currency) for currency, pricing in prices.items() if pricing.accepted]
+
+
+def _usd_pricing(server: Server) -> dict[str, PricePair] | None:
+    """Currency to the dollars it is pegged to."""
+    return {
+        str(currency): PricePair(on_demand=money.to_wire(pegged.on_demand), spot=money.to_wire(pegged.spot))
+        for currency, pegged in server.settings.pegged.items()
+    } or None
+
+
+def _autoprice(server: Server) -> dict[str, str | bool]:
+    """Currency to its pricing mode."""
+    return {
+        str(currency): "usd" if currency in server.settings.pegged else False
+        for currency in server.settings.prices
+    }
+
+
+def _short_names(server: Server) -> list[str]:
+    """The GPUs with the leading space that programs for the public service strip."""
+    return [f" {name.strip()}" for name in server.gpu_array]

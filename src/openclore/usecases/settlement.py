@@ -1,54 +1,93 @@
-"""Bringing the ledger up to date: the only place where orders turn into transfers."""
+"""Bringing the ledger up to date, and machines to the orders that should have them.
+
+The only place where orders turn into transfers.
+"""
 
 from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import Connection
 
+from ..api.codes import Refusal
 from ..api.currencies import Currency
-from ..rules import billing
-from ..rules.orders import EndReason, Order
+from ..rules import billing, spot
+from ..rules.billing import Purse
+from ..rules.orders import EndReason, Order, State
 from ..rules.policy import Policy
-from ..rules.servers import Server, continues
-from ..store import events, ledger, orders, servers
+from ..rules.refused import Refused
+from ..rules.servers import DAY_SECONDS, Server, continues
+from ..store import events, ledger, limits, orders, rates, servers
+from ..store.limits import SpendLimit
 from .market import Market
 
 
 def settle(tx: Connection, policy: Policy, account_id: int, currency: Currency, now: int) -> None:
     """Bring one wallet up to `now`: end what reached its end, each at its second, then post what accrued.
 
-    Nobody is charged for a host's silence, whether or not the loop has noticed it yet.
+    Nobody is charged for a host's silence, whether or not the loop has noticed it yet. A machine that becomes
+    free goes to the best bid that waits for it.
     """
     wallet = ledger.wallet(tx, account_id, currency)
     running = [
         _at_evidence(tx, policy, order, now) for order in orders.active_on_wallet(tx, account_id, currency)
     ]
-    while ending := billing.next_ending(wallet.balance, running, now):
-        for order in (order for order in running if order.id in ending.order_ids):
-            end(tx, order, ending.at, ending.reason)
-        running = [order for order in running if order.id not in ending.order_ids]
-        wallet = ledger.by_id(tx, wallet.id)
+    freed: list[int] = []
+    while True:
+        counted = _limits(tx, account_id, currency)
+        window_end = min(_window_ends(counted), default=now + 1)
+        purses = _purses(tx, wallet.id, running, counted)
+        ending = billing.next_ending(purses, running, min(now, window_end - 1))
+        if ending is not None:
+            for order in (order for order in running if order.id in ending.order_ids):
+                end(tx, order, ending.at, ending.reason)
+                freed.append(order.server_id)
+            running = [order for order in running if order.id not in ending.order_ids]
+        elif window_end <= now:
+            _turn_windows(tx, counted, running, window_end if running else now // DAY_SECONDS * DAY_SECONDS)
+        else:
+            break
     running = [_post(tx, order, now) for order in running]
-    _schedule(tx, policy, wallet.id, running)
+    _schedule(tx, policy, wallet.id, running, _limits(tx, account_id, currency))
+    for server_id in freed:
+        reassign(tx, policy, server_id, now)
 
 
 def settle_account(tx: Connection, policy: Policy, account_id: int, now: int) -> None:
     """Bring all wallets of an account that have running orders up to `now`."""
-    for currency in {order.currency for order in orders.of_renter(tx, account_id, with_ended=False)}:
+    for currency in sorted({order.currency for order in orders.of_renter(tx, account_id, with_ended=False)}):
         settle(tx, policy, account_id, currency, now)
 
 
 def settle_holder(tx: Connection, policy: Policy, server_id: int, now: int) -> None:
     """Bring the wallet that pays for a machine up to `now`: its order may have reached its end."""
-    holder = orders.active_on_server(tx, server_id)
+    holder = orders.holder(tx, server_id)
     if holder is not None:
         settle(tx, policy, holder.account_id, holder.currency, now)
 
 
+def afford(tx: Connection, order: Order, needed: int) -> None:
+    """Whether a settled wallet and the limits on it could pay so much for an order.
+
+    Raises:
+        Refused: not_enough_balance or spend_limit_reached.
+    """
+    wallet = ledger.wallet(tx, order.account_id, order.currency)
+    purses = _purses(tx, wallet.id, [order], _limits(tx, order.account_id, order.currency))
+    for purse in purses:
+        if purse.drawn_by([order]) and purse.left < needed:
+            exhausted = purse.reason is EndReason.EXHAUSTED
+            raise Refused(Refusal.NOT_ENOUGH_BALANCE if exhausted else Refusal.SPEND_LIMIT_REACHED)
+
+
 def end(tx: Connection, order: Order, at: int, reason: EndReason, detail: str = "") -> Order:
-    """End an order at `at`, with all it cost posted and its machine told. Its wallet is for `settle` next."""
+    """End an order at `at`, with all it cost posted and its machine told.
+
+    Its wallet is for `settle` next, its machine for `reassign`.
+    """
+    held = order.holds
     order = _post(tx, billing.ended(order, at, reason, detail), at)
-    servers.assignments_changed(tx, order.server_id)
+    if held:
+        servers.assignments_changed(tx, order.server_id)
     events.append(
         tx,
         events.Kind.ORDER_ENDED,
@@ -62,6 +101,62 @@ def end(tx: Connection, order: Order, at: int, reason: EndReason, detail: str = 
     return order
 
 
+def reassign(tx: Connection, policy: Policy, server_id: int, now: int) -> None:
+    """Give a machine to the order that should have it now, and tell the one that had it.
+
+    A bid whose wallet can't pay its next minute ends as exhausted instead of winning.
+    """
+    while True:
+        active = orders.active_on_server(tx, server_id)
+        holder = next((order for order in active if order.holds), None)
+        winner = spot.decide(active, rates.every(tx))
+        if winner is None or (holder is not None and holder.id == winner.id):
+            return
+        if holder is not None:
+            outbid(tx, policy, holder, now)
+            continue
+        settle(tx, policy, winner.account_id, winner.currency, now)
+        current = orders.by_id(tx, winner.id)
+        if current is None or current.state is not State.WAITING or orders.holder(tx, server_id):
+            continue
+        _place(tx, policy, current, now)
+
+
+def outbid(tx: Connection, policy: Policy, order: Order, now: int) -> None:
+    """Take the machine from a bid, which waits from now on."""
+    settle(tx, policy, order.account_id, order.currency, now)
+    current = orders.by_id(tx, order.id)
+    if current is None or not current.holds:
+        return
+    _post(tx, spot.outbid(billing.stopped(current, now)), now)
+    servers.assignments_changed(tx, order.server_id)
+    settle(tx, policy, order.account_id, order.currency, now)
+    _tell(tx, events.Kind.ORDER_OUTBID, order, now)
+
+
+def _place(tx: Connection, policy: Policy, order: Order, now: int) -> None:
+    """Give a free machine to a waiting bid of a settled wallet."""
+    server = servers.by_id(tx, order.server_id)
+    placed = msgspec.structs.replace(order, state=State.PLACED, posted_at=max(order.posted_at, now))
+    if server is not None and server.online:
+        placed = billing.started(placed, now)
+        try:
+            afford(tx, placed, billing.outstanding(placed, now))
+        except Refused as refused:
+            empty = refused.refusal is Refusal.NOT_ENOUGH_BALANCE
+            end(tx, order, now, EndReason.EXHAUSTED if empty else EndReason.LIMIT_REACHED)
+            settle(tx, policy, order.account_id, order.currency, now)
+            return
+    orders.save(tx, placed)
+    servers.assignments_changed(tx, order.server_id)
+    _tell(tx, events.Kind.ORDER_WON, order, now)
+    settle(tx, policy, order.account_id, order.currency, now)
+
+
+def _tell(tx: Connection, kind: events.Kind, order: Order, now: int) -> None:
+    events.append(tx, kind, now, account_id=order.account_id, server_id=order.server_id, order_id=order.id)
+
+
 def take_offline(tx: Connection, server: Server, now: int) -> Order | None:
     """Count a server as offline since its last heartbeat; its order, whose meter stops there.
 
@@ -69,7 +164,7 @@ def take_offline(tx: Connection, server: Server, now: int) -> Order | None:
     """
     heard_until = min(server.seen_until, now)
     servers.set_presence(tx, server.id, online=False, seen_until=heard_until)
-    order = orders.active_on_server(tx, server.id)
+    order = orders.holder(tx, server.id)
     if order is not None:
         order = billing.stopped(order, heard_until)
         orders.save(tx, order)
@@ -145,10 +240,58 @@ def _post(tx: Connection, order: Order, now: int) -> Order:
     return order
 
 
-def _schedule(tx: Connection, policy: Policy, wallet_id: int, running: Sequence[Order]) -> None:
+def _limits(tx: Connection, account_id: int, currency: Currency) -> list[SpendLimit]:
+    return [limit for limit in limits.of_account(tx, account_id) if limit.currency is currency]
+
+
+def _purses(
+    tx: Connection, wallet_id: int, running: Sequence[Order], counted: Sequence[SpendLimit]
+) -> list[Purse]:
+    """All that these orders draw on: the wallet, the limits of account and keys, their own limits."""
+    purses = [Purse(ledger.by_id(tx, wallet_id).balance)]
+    for limit in counted:
+        spent = orders.charged(tx, limit.account_id, limit.currency, limit.key_id) - limit.spent_before
+        ids = frozenset(order.id for order in running if limit.key_id in (None, order.key_id))
+        purses.append(Purse(limit.amount - spent, ids, EndReason.LIMIT_REACHED))
+    for order in running:
+        if order.spend_max is not None:
+            left = order.spend_max - order.paid_host - order.paid_market
+            purses.append(Purse(left, frozenset({order.id}), EndReason.LIMIT_REACHED))
+    return purses
+
+
+def _window_ends(counted: Sequence[SpendLimit]) -> list[int]:
+    return [end for end in map(_window_end, counted) if end is not None]
+
+
+def _window_end(limit: SpendLimit) -> int | None:
+    """When a limit that counts by UTC days starts anew."""
+    return (limit.since // DAY_SECONDS + 1) * DAY_SECONDS if limit.period == "day" else None
+
+
+def _turn_windows(
+    tx: Connection, counted: Sequence[SpendLimit], running: Sequence[Order], start: int
+) -> None:
+    """Start the limits anew whose window is over at `start`."""
+    for limit in counted:
+        if (_window_end(limit) or start + 1) <= start:
+            in_scope = [order for order in running if limit.key_id in (None, order.key_id)]
+            posted = orders.charged(tx, limit.account_id, limit.currency, limit.key_id)
+            owed = billing.accrued(in_scope, start - 1)
+            limits.restart(tx, limit.id, start, posted + owed)
+
+
+def _schedule(
+    tx: Connection,
+    policy: Policy,
+    wallet_id: int,
+    running: Sequence[Order],
+    counted: Sequence[SpendLimit],
+) -> None:
     """Note when the wallet runs dry, and when it must be looked at again."""
-    exhausts_at = billing.exhausts_at(ledger.by_id(tx, wallet_id).balance, running)
+    exhausts_at = billing.runs_dry_at(_purses(tx, wallet_id, running, counted), running)
     times = [order.ends_at for order in running]
     times += [order.posted_at + policy.post_every_seconds for order in running if order.active_since]
+    times += _window_ends(counted) if running else []
     times += [exhausts_at] if exhausts_at is not None else []
     ledger.schedule(tx, wallet_id, exhausts_at, min(times, default=None))

@@ -1,0 +1,63 @@
+"""Spend limits as rows."""
+
+import msgspec
+from sqlalchemy import Connection, select, update
+
+from ..api.currencies import Currency
+from ..api.open.limits import Period
+from .rows import as_struct
+from .tables import spend_limits
+
+
+class SpendLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """At most `amount` since `since` (Unix s), for an account or for one of its keys.
+
+    `spent_before` is what the orders in its scope had cost at `since`.
+    """
+
+    id: int
+    account_id: int
+    key_id: int | None
+    currency: Currency
+    amount: int
+    period: Period
+    since: int
+    spent_before: int
+
+
+def put(tx: Connection, limit: SpendLimit) -> SpendLimit:
+    """Keep a limit in place of the one with the same scope and currency."""
+    tx.execute(
+        spend_limits.delete().where(
+            spend_limits.c.account_id == limit.account_id,
+            spend_limits.c.currency == limit.currency,
+            spend_limits.c.key_id.is_(None)
+            if limit.key_id is None
+            else spend_limits.c.key_id == limit.key_id,
+        )
+    )
+    values = msgspec.structs.asdict(limit)
+    del values["id"]
+    limit_id = tx.execute(spend_limits.insert().values(**values).returning(spend_limits.c.id)).scalar_one()
+    return msgspec.structs.replace(limit, id=limit_id)
+
+
+def of_account(tx: Connection, account_id: int) -> list[SpendLimit]:
+    """Its own limits and those of its keys."""
+    rows = tx.execute(
+        select(spend_limits).where(spend_limits.c.account_id == account_id).order_by(spend_limits.c.id)
+    )
+    return [as_struct(row, SpendLimit) for row in rows]
+
+
+def restart(tx: Connection, limit_id: int, since: int, spent_before: int) -> None:
+    """Count from then on."""
+    tx.execute(
+        update(spend_limits)
+        .where(spend_limits.c.id == limit_id)
+        .values(since=since, spent_before=spent_before)
+    )
+
+
+def remove(tx: Connection, limit_id: int) -> None:
+    tx.execute(spend_limits.delete().where(spend_limits.c.id == limit_id))

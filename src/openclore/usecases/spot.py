@@ -1,0 +1,96 @@
+"""Bidding: the bids on a server, and changing one's own."""
+
+from sqlalchemy import Connection
+
+from ..api.codes import Refusal
+from ..api.spot import SetSpotPrice, SpotMarket, SpotMarketplace, SpotMarketplaceReply, SpotOffer, SpotServer
+from ..rules import money
+from ..rules import servers as server_rules
+from ..rules import spot as spot_rules
+from ..rules.orders import Kind, Order, State
+from ..rules.refused import InvalidInput, Refused
+from ..rules.servers import Visibility
+from ..store import events, orders, rates, servers
+from . import settlement
+from .market import Market
+
+
+def spot_marketplace(market: Market, account_id: int, request: SpotMarketplace) -> SpotMarketplaceReply:
+    """The bids on a server, the highest in dollars first; the caller's are marked."""
+    with market.store.reading() as tx:
+        server = servers.by_id(tx, request.market)
+        known = rates.every(tx)
+        if server is None or server.settings.visibility is not Visibility.PUBLIC:
+            return SpotMarketplaceReply(code=0, market=SpotMarket(offers=[]), exists=False)
+        bids = [order for order in orders.active_on_server(tx, server.id) if order.kind is Kind.SPOT]
+        prices = server_rules.in_force(server.settings, rates.pegged(tx))
+    return SpotMarketplaceReply(
+        code=0,
+        market=SpotMarket(
+            offers=[_offer(order, account_id) for order in spot_rules.ranked(bids, known)],
+            server=SpotServer(
+                min_pricing={currency: money.to_wire(pricing.spot) for currency, pricing in prices.items()},
+                mrl=server.settings.mrl_hours,
+                online=server.online,
+                visibility=server.settings.visibility,
+            ),
+            currency_rates_in_usd={currency: money.to_wire(rate) for currency, rate in known.items()},
+        ),
+        exists=True,
+    )
+
+
+def _offer(order: Order, account_id: int) -> SpotOffer:
+    return SpotOffer(
+        offer_id=order.id,
+        bid=money.to_wire(order.price),
+        active=order.holds,
+        my=order.account_id == account_id,
+        currency=order.currency,
+    )
+
+
+def set_spot_price(market: Market, account_id: int, request: SetSpotPrice, now: int) -> None:
+    """Change one's own bid: raising is free, lowering limited in time and in step, the floor always holds.
+
+    Raises:
+        InvalidInput: the price is no amount.
+        Refused: as the protocol names it; nothing changed.
+    """
+    try:
+        price = money.from_wire(request.desired_price)
+    except money.AmountError as error:
+        raise InvalidInput(f"desired_price: {error}") from None
+    with market.store.writing() as tx:
+        order = orders.by_id(tx, request.order_id)
+        if order is None or order.account_id != account_id or order.kind is not Kind.SPOT:
+            raise Refused(Refusal.ORDER_DONT_EXIST)
+        settlement.settle(tx, market.policy, account_id, order.currency, now)
+        order = orders.by_id(tx, order.id)
+        if order is None or order.state is State.ENDED:
+            raise Refused(Refusal.ORDER_DONT_EXIST)
+        server = servers.by_id(tx, order.server_id)
+        assert server is not None
+        prices = server_rules.in_force(server.settings, rates.pegged(tx))
+        floor = prices[order.currency].spot if order.currency in prices else 0
+        spot_rules.check_reprice(order, price, floor, market.policy.spot, now)
+        reprice(tx, market, order, price, now)
+
+
+def reprice(tx: Connection, market: Market, order: Order, price: int, now: int) -> None:
+    """Put a bid of a settled wallet at another price, and see who has the machine then."""
+    if price == order.price:
+        return
+    orders.save(tx, spot_rules.at_price(order, price, now))
+    events.append(
+        tx,
+        events.Kind.ORDER_REPRICED,
+        now,
+        account_id=order.account_id,
+        server_id=order.server_id,
+        order_id=order.id,
+        price=money.to_text(price),
+        currency=order.currency,
+    )
+    settlement.settle(tx, market.policy, order.account_id, order.currency, now)
+    settlement.reassign(tx, market.policy, order.server_id, now)
