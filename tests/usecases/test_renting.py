@@ -206,7 +206,7 @@ def test_an_operator_may_ask_for_less_than_the_wire_allows(
 
 def test_credentials_that_can_not_be_any_are_refused(world: World) -> None:
     world.credit("10")
-    with pytest.raises(Refused, match="^dockerhub-"):
+    with pytest.raises(Refused, match=r"^dockerhub-"):
         world.rent(dockerhub_auth="no colon")
 
 
