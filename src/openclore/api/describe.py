@@ -34,7 +34,12 @@ class Member:
 
 def prose(struct: type[msgspec.Struct]) -> str:
     """What its docstring says, a line per paragraph; nothing if it has none of its own."""
-    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(struct.__doc__ or "")).replace("\n\n", "\n")
+    return paragraphs(struct.__doc__ or "")
+
+
+def paragraphs(docstring: str) -> str:
+    """A docstring with a line per paragraph."""
+    return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.cleandoc(docstring)).replace("\n\n", "\n")
 
 
 def about(struct: type[msgspec.Struct], member: str) -> str:

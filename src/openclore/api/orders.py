@@ -31,10 +31,12 @@ ISSUE_LENGTH_MAX = 2_048
 
 
 class CreateOrder(Request):
-    """Rent a server. Prices are per day in `currency`; `spotprice` is the bid of a spot order.
+    """Prices are per day in `currency`; `spotprice` is the bid of a spot order.
 
-    `ports` maps container ports ("22") to "tcp" or "http", at most five and at most one "http".
-    `required_price` refuses the order unless the current price is exactly this.
+    `ports` maps container ports ("22") to "tcp" or "http", at most five and at most one "http". Names and
+    values of `env` hold letters, digits and `- _ : = . @ + /`, values white space too; as JSON it is shorter
+    than 12,288 bytes. `command` is a start-up script, run once. `required_price` refuses the order unless the
+    current price is exactly this. `dockerhub_auth` is "user:token" for a private image.
     """
 
     renting_server: Id

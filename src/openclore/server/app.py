@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..api.codes import Code
-from . import hostgate, open_v1, v1
+from . import hostgate, open_v1, openapi, reference, v1
 from .service import Service
 
 log = structlog.get_logger()
@@ -42,6 +42,8 @@ def build(service: Service) -> Litestar:
             *v1.routes(service),
             *open_v1.routes(service),
             *hostgate.routes(service),
+            *openapi.routes(),
+            *reference.routes(service),
         ],
         exception_handlers={
             HTTPException: partial(_unknown, service),
