@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openclore.api.offers import Offer
-from openclore.server.snapshot import Snapshot, View, preferred_encoding
+from openclore.server.snapshot import Piece, Snapshot, View, preferred_encoding
 from openclore.usecases.servers import Listing
 
 from .conftest import Door
@@ -23,15 +23,19 @@ def unpacked(encoding: str, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("encoding", ["", "gzip", "zstd"])
-@given(rows=st.binary(min_size=1, max_size=3_000), tail=st.binary(min_size=1, max_size=3_000))
-def test_every_encoding_holds_rows_and_tail(encoding: str, rows: bytes, tail: bytes) -> None:
-    assert unpacked(encoding, View(rows).body(encoding, tail)) == rows + tail
+@given(
+    pieces=st.lists(st.binary(min_size=1, max_size=3_000), min_size=1, max_size=4),
+    tail=st.binary(min_size=1, max_size=3_000),
+)
+def test_every_encoding_holds_rows_and_tail(encoding: str, pieces: list[bytes], tail: bytes) -> None:
+    view = View([Piece(text) for text in pieces])
+    assert unpacked(encoding, view.body(encoding, tail)) == b"".join(pieces) + tail
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_a_tail_larger_than_a_block_fits(encoding: str) -> None:
     rows, tail = b"x" * 5_000_000, b"12345," * 60_000
-    assert unpacked(encoding, View(rows).body(encoding, tail)) == rows + tail
+    assert unpacked(encoding, View([Piece(rows)]).body(encoding, tail)) == rows + tail
 
 
 def test_a_row_is_encoded_again_only_when_its_server_changes() -> None:
@@ -48,6 +52,42 @@ def test_a_row_is_encoded_again_only_when_its_server_changes() -> None:
         "code": 0,
     }
     assert json.loads(snapshot.view().body("", snapshot.tail(8)))["my_servers"] == []
+
+
+def test_a_change_packs_its_own_piece_only() -> None:
+    snapshot = Snapshot()
+    snapshot.put({n: Listing(7, Offer(id=n)) for n in range(1, 1_001)})
+    before = snapshot.view().pieces
+    snapshot.put({600: Listing(7, Offer(id=600, rented=True))})
+    after = snapshot.view().pieces
+    assert [a is b for a, b in zip(before, after, strict=True)] == [True, True, True, False, True]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 700), st.booleans()), max_size=40),
+    st.sampled_from(["", "gzip", "zstd"]),
+)
+def test_whatever_comes_and_goes_the_reply_has_the_rows_that_are_there(
+    moves: list[tuple[int, bool]], encoding: str
+) -> None:
+    snapshot = Snapshot()
+    snapshot.put({n: Listing(7, Offer(id=n)) for n in range(1, 600)})
+    there = set(range(1, 600))
+    for server_id, listed in [*((n, False) for n in range(1, 257)), *moves]:
+        snapshot.put({server_id: Listing(7, Offer(id=server_id) if listed else None)})
+        there = there | {server_id} if listed else there - {server_id}
+        assert len(snapshot.listed()) == len(there)
+    reply: Any = json.loads(unpacked(encoding, snapshot.view().body(encoding, snapshot.tail(7))))
+    assert sorted(server["id"] for server in reply["servers"]) == sorted(there)
+
+
+def test_a_market_without_servers_has_no_rows() -> None:
+    snapshot = Snapshot()
+    assert json.loads(snapshot.view().body("", snapshot.tail(None)))["servers"] == []
+    snapshot.put({1: Listing(7, Offer(id=1))})
+    snapshot.put({1: Listing(None, None)})
+    reply: Any = json.loads(snapshot.view().body("", snapshot.tail(7)))
+    assert (reply["servers"], reply["my_servers"], snapshot.listed()) == ([], [], [])
 
 
 @pytest.mark.parametrize(

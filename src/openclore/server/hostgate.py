@@ -25,7 +25,7 @@ from ..api.hostlink import (
     Refused,
     Register,
 )
-from ..rules.refused import InvalidInput
+from ..rules.refused import InvalidInput, NotFound
 from ..rules.servers import continues
 from ..usecases import hosts
 from . import bodies
@@ -78,6 +78,8 @@ def routes(service: Service) -> list[Any]:
             reason = str(errors.exceptions[0])
             await socket.send_data(msgspec.json.encode(Refused(reason=reason)).decode(), mode="text")
             await socket.close(code=_POLICY_VIOLATION)
+        except* NotFound:
+            await socket.close(code=CREDENTIAL_REFUSED_CLOSE)
         except* (WebSocketDisconnect, TimeoutError):
             pass
         except* SQLAlchemyError as errors:

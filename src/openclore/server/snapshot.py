@@ -1,5 +1,6 @@
-"""The marketplace reply, kept as bytes: rows encoded once per change, the whole compressed once per change.
+"""The market, kept in memory: the marketplace reply as bytes, and the rows that are searched and counted.
 
+Rows are encoded once per change and compressed in pieces, so that a change costs a row and its piece.
 Only the tail, `my_servers`, differs by caller. It is appended to the compressed rows as one more block
 of the same stream, so that a reply costs a concatenation.
 """
@@ -8,25 +9,46 @@ import hashlib
 import struct
 import threading
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import msgspec
 import zstandard
 
+from ..rules.listings import Listed, listed
 from ..usecases.servers import Listing
 
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _GZIP_LEVEL = 5
-_ZSTD_LEVEL = 3
+_ZSTD_LEVEL = 1
+"""Of such rows it makes a smaller reply than levels 2 and 3, and sooner."""
 _ZSTD_BLOCK_BYTES_MAX = 100_000
+_PIECE_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some bytes of the reply, digested and compressed at most once."""
+
+    text: bytes
+
+    @cached_property
+    def digest(self) -> bytes:
+        return hashlib.blake2b(self.text, digest_size=12).digest()
+
+    @cached_property
+    def deflated(self) -> bytes:
+        """Whole deflate blocks that refer to nothing before them."""
+        packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return packer.compress(self.text) + packer.flush(zlib.Z_FULL_FLUSH)
 
 
 @dataclass(frozen=True)
 class View:
-    """The rows at one moment: JSON from the opening brace to the comma before `my_servers`."""
+    """The rows at one moment: JSON from the opening brace to the last row."""
 
-    rows: bytes
+    pieces: Sequence[Piece]
     _once: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
     def prepare(self, encoding: str) -> None:
@@ -36,21 +58,27 @@ class View:
 
     @cached_property
     def digest(self) -> str:
-        return hashlib.blake2b(self.rows, digest_size=12).hexdigest()
+        return hashlib.blake2b(b"".join(piece.digest for piece in self.pieces), digest_size=12).hexdigest()
+
+    @cached_property
+    def text(self) -> bytes:
+        return b"".join(piece.text for piece in self.pieces)
 
     @cached_property
     def deflated(self) -> tuple[bytes, int]:
         """The rows as whole deflate blocks, and their CRC."""
-        packer = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-        return packer.compress(self.rows) + packer.flush(zlib.Z_FULL_FLUSH), zlib.crc32(self.rows)
+        return b"".join(piece.deflated for piece in self.pieces), zlib.crc32(self.text)
 
     @cached_property
     def zstandard(self) -> bytes:
-        """The rows as whole blocks of a zstd frame that has no end yet."""
+        """The rows as whole blocks of a zstd frame that has no end yet.
+
+        Unlike deflate's, blocks of zstd lean on those before them, so that pieces can't be packed apart.
+        """
         packer = zstandard.ZstdCompressor(
             level=_ZSTD_LEVEL, write_content_size=False, write_checksum=False
         ).compressobj()
-        return packer.compress(self.rows) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+        return packer.compress(self.text) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
 
     def etag(self, tail: bytes) -> str:
         return f'W/"{self.digest}-{zlib.crc32(tail):08x}"'
@@ -63,49 +91,98 @@ class View:
             blocks, crc = self.deflated
             packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
             last = packer.compress(tail) + packer.flush(zlib.Z_FINISH)
-            size = (len(self.rows) + len(tail)) & 0xFFFFFFFF
+            size = (len(self.text) + len(tail)) & 0xFFFFFFFF
             return _GZIP_HEADER + blocks + last + struct.pack("<II", zlib.crc32(tail, crc), size)
-        return self.rows + tail
+        return self.text + tail
 
     def ready(self, encoding: str) -> bool:
         """Whether `body` would be a mere concatenation."""
-        needed = {"zstd": "zstandard", "gzip": "deflated"}.get(encoding, "rows")
+        needed = {"zstd": "zstandard", "gzip": "deflated"}.get(encoding, "text")
         return needed in self.__dict__ and "digest" in self.__dict__
 
 
 class Snapshot:
-    """The current rows by server id, and who owns which server."""
+    """The current rows, and who owns which server."""
 
     def __init__(self) -> None:
         self._encoder = msgspec.json.Encoder()
-        self._rows: dict[int, bytes] = {}
+        self._opening = Piece(b'{"servers":[')
+        self._listed: dict[int, Listed] = {}
+        self._owners: dict[int, int] = {}
         self._servers_of: dict[int, set[int]] = {}
+        # Rows by server id, so many together; a server that was listed once keeps its place.
+        self._places: dict[int, int] = {}
+        self._rows: list[dict[int, bytes]] = []
+        self._pieces: dict[int, Piece] = {}
         self._view: View | None = None
         self._lock = threading.Lock()
 
     def put(self, listings: dict[int, Listing]) -> None:
         """Take in changed servers."""
         with self._lock:
-            for server_id, (owner, offer) in listings.items():
-                self._servers_of.setdefault(owner, set()).add(server_id)
-                row = None if offer is None else self._encoder.encode(offer)
-                if row != self._rows.get(server_id):
-                    self._view = None
-                    if row is None:
-                        del self._rows[server_id]
-                    else:
-                        self._rows[server_id] = row
+            for server_id, listing in listings.items():
+                self._put_owner(server_id, listing.owner)
+                if listing.offer is None:
+                    self._listed.pop(server_id, None)
+                    self._put_row(server_id, None)
+                    continue
+                known = self._listed.get(server_id)
+                if known is None or (known.offer, known.held) != (listing.offer, listing.held):
+                    self._listed[server_id] = listed(listing.offer, listing.held)
+                    self._put_row(server_id, self._encoder.encode(listing.offer))
+
+    def _put_owner(self, server_id: int, owner: int | None) -> None:
+        before = self._owners.pop(server_id, None)
+        if before is not None:
+            self._servers_of[before].discard(server_id)
+        if owner is not None:
+            self._owners[server_id] = owner
+            self._servers_of.setdefault(owner, set()).add(server_id)
+
+    def _put_row(self, server_id: int, row: bytes | None) -> None:
+        place = self._places.get(server_id)
+        if place is None:
+            if row is None:
+                return
+            place = self._places[server_id] = len(self._places) // _PIECE_ROWS
+            if place == len(self._rows):
+                self._rows.append({})
+        rows = self._rows[place]
+        if rows.get(server_id) != row:
+            if row is None:
+                del rows[server_id]
+            else:
+                rows[server_id] = row
+            self._pieces.pop(place, None)
+            self._view = None
+
+    def listed(self) -> list[Listed]:
+        """What is on the market, in no order."""
+        with self._lock:
+            return list(self._listed.values())
 
     def view(self) -> View:
         with self._lock:
             if self._view is None:
-                self._view = View(b'{"servers":[' + b",".join(self._rows.values()) + b"],")
+                self._view = View([self._opening, *self._row_pieces()])
             return self._view
+
+    def _row_pieces(self) -> list[Piece]:
+        pieces: list[Piece] = []
+        for place, rows in enumerate(self._rows):
+            if rows:
+                before = b"," if pieces else b""
+                kept = self._pieces.get(place)
+                if kept is None or kept.text.startswith(b",") != bool(before):
+                    kept = self._pieces[place] = Piece(before + b",".join(rows.values()))
+                pieces.append(kept)
+        return pieces
 
     def tail(self, account_id: int | None) -> bytes:
         """What follows the rows for this caller."""
-        mine = [] if account_id is None else sorted(self._servers_of.get(account_id, ()))
-        return b'"my_servers":' + self._encoder.encode(mine) + b',"code":0}'
+        with self._lock:
+            mine = [] if account_id is None else sorted(self._servers_of.get(account_id, ()))
+        return b'],"my_servers":' + self._encoder.encode(mine) + b',"code":0}'
 
 
 def preferred_encoding(accept_encoding: str) -> str:

@@ -55,11 +55,28 @@ def set_last_port(tx: Connection, server_id: int, port: int) -> None:
     _update(tx, server_id, last_port=port)
 
 
+def remove(tx: Connection, server: Server, now: int) -> None:
+    """Keep a server for its orders only: its name is free again, its agent a stranger."""
+    _update(
+        tx,
+        server.id,
+        removed_at=now,
+        # No name that a host may choose has parentheses.
+        name=f"{server.name} (removed {server.id})",
+        init_token=None,
+        credential_hash=None,
+        online=False,
+        gigaspot=None,
+    )
+
+
 def by_id(tx: Connection, server_id: int) -> Server | None:
-    return _one(tx.execute(select(*_COLUMNS).where(servers.c.id == server_id)).one_or_none())
+    """A server that is not removed."""
+    return _one(tx.execute(select(*_COLUMNS).where(servers.c.id == server_id, _THERE)).one_or_none())
 
 
 def by_ids(tx: Connection, server_ids: Sequence[int]) -> list[Server]:
+    """These servers, removed ones too."""
     rows = tx.execute(select(*_COLUMNS).where(servers.c.id.in_(server_ids)))
     return [_server(row) for row in rows]
 
@@ -84,14 +101,14 @@ def set_credential_hash(tx: Connection, server_id: int, credential_hash: str) ->
 
 
 def of_host(tx: Connection, account_id: int) -> list[Server]:
-    """An account's servers, oldest first."""
-    rows = tx.execute(select(*_COLUMNS).where(servers.c.account_id == account_id).order_by(servers.c.id))
-    return [_server(row) for row in rows]
+    """An account's servers that are not removed, oldest first."""
+    query = select(*_COLUMNS).where(servers.c.account_id == account_id, _THERE).order_by(servers.c.id)
+    return [_server(row) for row in tx.execute(query)]
 
 
 def every(tx: Connection) -> list[Server]:
-    """All servers, oldest first."""
-    return [_server(row) for row in tx.execute(select(*_COLUMNS).order_by(servers.c.id))]
+    """All servers that are not removed, oldest first."""
+    return [_server(row) for row in tx.execute(select(*_COLUMNS).where(_THERE).order_by(servers.c.id))]
 
 
 def silent(tx: Connection, since: int, until: int) -> list[int]:
@@ -184,3 +201,4 @@ def _server(row: Row[*tuple[Any, ...]]) -> Server:
 
 
 _COLUMNS = tuple(column for column in servers.c if column.name != "credential_hash")
+_THERE = servers.c.removed_at.is_(None)

@@ -8,6 +8,7 @@ from ..rules import billing
 from ..rules import orders as order_rules
 from ..rules import servers as server_rules
 from ..rules.orders import EndReason, Order, State
+from ..rules.refused import NotFound
 from ..rules.servers import Server
 from ..store import events, ledger, orders, servers
 from . import settlement
@@ -39,10 +40,13 @@ def server_of(market: Market, credential: str) -> Server | None:
 
 
 def connect(market: Market, server_id: int, hello: Hello, now: int) -> None:
-    """Take in what the agent says of its machine, and count it as online."""
+    """Take in what the agent says of its machine, and count it as online.
+
+    Raises:
+        NotFound: the server was removed.
+    """
     with market.store.writing() as tx:
-        server = servers.by_id(tx, server_id)
-        assert server is not None
+        server = _present(tx, server_id)
         known = msgspec.structs.replace(
             server,
             init_token=None,
@@ -68,10 +72,13 @@ def connect(market: Market, server_id: int, hello: Hello, now: int) -> None:
 
 
 def report(market: Market, server_id: int, containers: list[Container], now: int) -> None:
-    """Take in how the machine's containers are, and count it as online."""
+    """Take in how the machine's containers are, and count it as online.
+
+    Raises:
+        NotFound: the server was removed.
+    """
     with market.store.writing() as tx:
-        server = servers.by_id(tx, server_id)
-        assert server is not None
+        server = _present(tx, server_id)
         _heard(tx, market, server, now)
         _take_in(tx, market, server_id, containers, now)
 
@@ -107,10 +114,13 @@ def sweep(market: Market, now: int) -> None:
 
 
 def assignments(market: Market, server_id: int, now: int) -> Assignments:
-    """What should run on the machine, and until when it is paid."""
+    """What should run on the machine, and until when it is paid.
+
+    Raises:
+        NotFound: the server was removed.
+    """
     with market.store.reading() as tx:
-        server = servers.by_id(tx, server_id)
-        assert server is not None
+        server = _present(tx, server_id)
         order = orders.holder(tx, server_id)
         wanted = [_assignment(tx, market, order, now)] if order else []
     return Assignments(generation=server.generation, orders=wanted, now=now)
@@ -132,6 +142,13 @@ def _assignment(tx: Connection, market: Market, order: Order, now: int) -> Assig
         autossh=order.deployment.autossh,
         clocks=order.deployment.clocks,
     )
+
+
+def _present(tx: Connection, server_id: int) -> Server:
+    server = servers.by_id(tx, server_id)
+    if server is None:
+        raise NotFound(f"server {server_id} was removed")
+    return server
 
 
 def _heard(tx: Connection, market: Market, server: Server, now: int) -> None:

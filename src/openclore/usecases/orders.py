@@ -75,8 +75,7 @@ def read_order(market: Market, account_id: int, order_id: int, now: int) -> Orde
     """
     with market.store.reading() as tx:
         order = _own(tx, account_id, order_id)
-        server = servers.by_id(tx, order.server_id)
-        assert server is not None
+        (server,) = servers.by_ids(tx, [order.server_id])
         return _detail(tx, order, server, now)
 
 

@@ -3,10 +3,12 @@
 from typing import NamedTuple
 
 import msgspec
+from sqlalchemy import Connection
 
 from ..api.codes import Refusal
 from ..api.currencies import Currency
 from ..api.offers import Offer, OfferPrice, PricePair, Rating, UsdPrice
+from ..api.open.servers import AddServer, AddServerReply
 from ..api.servers import (
     MyServer,
     MyServersReply,
@@ -19,8 +21,8 @@ from ..api.servers import (
 from ..rules import money
 from ..rules import servers as server_rules
 from ..rules.orders import Kind, Order
-from ..rules.refused import InvalidInput, Refused
-from ..rules.servers import Pricing, Server
+from ..rules.refused import InvalidInput, NotFound, Refused
+from ..rules.servers import Pricing, Server, Visibility
 from ..store import accounts, events, orders, rates, servers
 from ..store.accounts import Account
 from .accounts import account_named
@@ -35,7 +37,7 @@ _USD_MEMBERS = {
 
 
 def create_server(market: Market, email: str, name: str, now: int) -> Server:
-    """Register a server, hidden and without prices; its `init_token` is for the agent.
+    """Register a server of the account with this address, as `add_server` does.
 
     Raises:
         InvalidInput: no such account, a name that is unusable or taken, or too many servers.
@@ -44,18 +46,55 @@ def create_server(market: Market, email: str, name: str, now: int) -> Server:
         name = msgspec.convert(name, ServerName)
     except msgspec.ValidationError:
         raise InvalidInput(
-            f"a server's name is 1 to 64 letters, digits, spaces, _ or -, got {name!r}"
+            f"name: a server's is 1 to 64 letters, digits, spaces, _ or -, got {name!r}"
         ) from None
     with market.store.writing() as tx:
-        account = account_named(tx, email)
-        present = servers.of_host(tx, account.id)
-        if any(server.name == name for server in present):
-            raise InvalidInput(f"{account.email} has a server named {name!r} already")
-        if len(present) >= _servers_max(market, account):
-            raise InvalidInput(f"{account.email} has {len(present)} servers, the most it may have")
-        server = servers.add(tx, account.id, name, new_init_token(), now)
-        events.append(tx, events.Kind.SERVER_CREATED, now, account_id=account.id, server_id=server.id)
-        return server
+        return _register(tx, market, account_named(tx, email), name, now)
+
+
+def add_server(market: Market, account_id: int, request: AddServer, now: int) -> AddServerReply:
+    """Register a server, hidden and without prices; its `init_token` is for the agent.
+
+    Raises:
+        InvalidInput: the name is taken, or the account has as many servers as it may.
+    """
+    with market.store.writing() as tx:
+        server = _register(tx, market, accounts.by_id(tx, account_id), request.name, now)
+    return AddServerReply(code=0, server_id=server.id, name=server.name, init_token=server.init_token or "")
+
+
+def _register(tx: Connection, market: Market, account: Account, name: str, now: int) -> Server:
+    present = servers.of_host(tx, account.id)
+    if any(server.name == name for server in present):
+        raise InvalidInput(f"name: {account.email} has a server named {name!r} already, choose another")
+    if len(present) >= _servers_max(market, account):
+        raise InvalidInput(
+            f"{account.email} has {len(present)} servers, the most it may have: remove one first"
+        )
+    server = servers.add(tx, account.id, name, new_init_token(), now)
+    events.append(tx, events.Kind.SERVER_CREATED, now, account_id=account.id, server_id=server.id)
+    return server
+
+
+def remove_server(market: Market, account_id: int, server_id: int, now: int) -> None:
+    """Take a server off the market for good; what its orders were stays readable.
+
+    Raises:
+        NotFound: the account has no such server.
+        Refused: server_in_use, with a `message`: it is public, or an order is active on it.
+    """
+    with market.store.writing() as tx:
+        server = servers.by_id(tx, server_id)
+        if server is None or server.account_id != account_id:
+            raise NotFound(f"you have no server {server_id}")
+        if server.settings.visibility is not Visibility.HIDDEN:
+            raise Refused(Refusal.SERVER_IN_USE, message=f"{server.name} is public: hide it first")
+        if orders.active_on_server(tx, server_id):
+            raise Refused(
+                Refusal.SERVER_IN_USE, message=f"{server.name} is rented: wait until its orders have ended"
+            )
+        servers.remove(tx, server, now)
+        events.append(tx, events.Kind.SERVER_REMOVED, now, account_id=account_id, server_id=server_id)
 
 
 def my_servers(market: Market, account_id: int) -> MyServersReply:
@@ -109,14 +148,15 @@ def set_server_settings(market: Market, account_id: int, request: SetServerSetti
 
 
 class Listing(NamedTuple):
-    """Whose server it is, and its row on the market (None: not listed)."""
+    """Whose server it is (None: removed), its row (None: not listed), and whether an order has it."""
 
-    owner: int
+    owner: int | None
     offer: Offer | None
+    held: bool = False
 
 
 def listings(market: Market, server_ids: list[int] | None, now: int) -> dict[int, Listing]:
-    """Server id to how it is listed; all servers if no ids are given."""
+    """Server id to how it is listed; all servers that are not removed if no ids are given."""
     with market.store.reading() as tx:
         found = servers.every(tx) if server_ids is None else servers.by_ids(tx, server_ids)
         holders = orders.holders(tx, server_ids)
@@ -124,10 +164,11 @@ def listings(market: Market, server_ids: list[int] | None, now: int) -> dict[int
         uptimes = servers.uptime_seconds(tx, server_ids, now)
     return {
         server.id: Listing(
-            server.account_id,
+            server.account_id if server.removed_at is None else None,
             _offer(server, holders.get(server.id), known, pegged, uptimes.get(server.id, 0))
             if server.listed
             else None,
+            held=server.id in holders,
         )
         for server in found
     }
@@ -146,6 +187,11 @@ def _offer(
         for currency, pricing in prices.items()
         if currency in known and pricing.on_demand
     }
+    floors = [
+        pricing.spot * known[currency] // money.SCALE
+        for currency, pricing in prices.items()
+        if pricing.accepted and currency in known and pricing.spot
+    ]
     return Offer(
         id=server.id,
         owner=server.account_id,
@@ -153,7 +199,7 @@ def _offer(
         price=OfferPrice(
             on_demand=_wire_prices(prices, "on_demand"),
             spot=_wire_prices(prices, "spot"),
-            usd=UsdPrice(**dollars, spot=0),
+            usd=UsdPrice(**dollars, spot=money.to_wire(min(floors, default=0))),
             original_usd=_usd_pricing(server),
         ),
         rented=holder is Kind.ON_DEMAND,
