@@ -6,6 +6,9 @@ It never repeats a value: one may be secret.
 import re
 from typing import NamedTuple
 
+from .base import NO_NUL
+from .currencies import Currency
+
 FORBIDDEN_CHARACTERS = "may hold only letters, digits, white space (not in names) and - _ : = . @ + /"
 """What is said of a character in `env` that the live service fails on."""
 
@@ -14,10 +17,20 @@ _EXPLAINED = {
     "env": FORBIDDEN_CHARACTERS,
     "ports": 'container ports are numbers from 1 to 65535, each "tcp" or "http"',
     "type": "must be on-demand or spot",
-    "server_name": "must be text without NUL",
-    "name": "must be text without NUL",
-    "issue": "must be text without NUL",
     "id": "must be a positive whole number",
+    "name": "must be 1 to 64 letters, digits, spaces, _ or -",
+    "country": "must be the two letters of a country, such as DE",
+    "currency": f"must be one of {', '.join(Currency)}",
+    "order_type": "must be on-demand or spot",
+    "sort": "must be price, reliability, vram or gpu_count, with - in front for the largest first, or id",
+}
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "array": "a list",
+    "object": "an object",
 }
 
 
@@ -35,7 +48,7 @@ def complaint(error: Exception) -> Complaint:
     """What `msgspec` found wrong with a request.
 
     >>> str(complaint(ValueError("Expected `int`, got `str` - at `$.mrl`")))
-    'mrl: must be int, got str'
+    'mrl: must be a whole number, got text'
     """
     if isinstance(error, RecursionError):
         return Complaint(None, "the JSON is nested too deeply")
@@ -48,6 +61,8 @@ def complaint(error: Exception) -> Complaint:
     path = re.search(r"\$\.([A-Za-z0-9_-]+)", where)
     if path:
         member = path.group(1)
+        if repr(NO_NUL) in what:
+            return Complaint(member, "must be text without NUL")
         inexact = "regex" in what or "enum" in what or "[...]" in where or "`key`" in where
         return Complaint(member, _EXPLAINED.get(member, _plain(what)) if inexact else _plain(what))
     own = re.match(r"([a-z_]+): (.*)", what)
@@ -56,4 +71,5 @@ def complaint(error: Exception) -> Complaint:
 
 def _plain(what: str) -> str:
     what = re.sub(r"^Invalid enum value .*", "is none of the allowed values", what, flags=re.DOTALL)
-    return re.sub(r"^Expected ", "must be ", what).replace("`", "").replace(" | null", "")
+    what = re.sub(r"^Expected ", "must be ", what.replace(" | null", ""))
+    return re.sub(r"`(\w+)`", lambda kind: _WORDS.get(kind.group(1), kind.group(1)), what).replace("`", "")
