@@ -27,9 +27,19 @@ class Door:
     keys: dict[str, str] = field(default_factory=dict)
 
     def call(
-        self, name: str, body: Any = None, *, method: str = "", key: str | None = "renter", **more: Any
+        self,
+        name: str,
+        body: Any = None,
+        *,
+        method: str = "",
+        key: str | None = "renter",
+        open: bool = False,  # noqa: A002 -- the name of the API
+        **more: Any,
     ) -> tuple[int, Any]:
-        """HTTP status and decoded reply. `key` is whose: "renter", "host", or None for nobody's."""
+        """HTTP status and decoded reply. `key` is whose: "renter", "host", or None for nobody's.
+
+        `open` calls /open/v1.
+        """
         self.service.limits.__init__(self.service.settings.pace)  # type: ignore[misc]
         headers = dict(more.pop("headers", {}))
         if key:
@@ -39,7 +49,7 @@ class Door:
             headers.setdefault("content-type", "application/json")
         reply = self.http.request(
             method or ("GET" if body is None else "POST"),
-            f"/v1/{name}",
+            f"{'/open' if open else ''}/v1/{name}",
             content=body,
             headers=headers,
             **more,

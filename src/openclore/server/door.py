@@ -1,9 +1,11 @@
 """From an HTTP request to a use case and back: what both APIs share."""
 
+import hashlib
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import msgspec
 import structlog
@@ -13,11 +15,17 @@ from litestar.handlers import HTTPRouteHandler
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..api.base import Empty, Reply
-from ..api.codes import Code
+from ..api.codes import Code, Refusal
 from ..api.complaints import complaint
+from ..api.dialects import Dialect
 from ..api.endpoints import Endpoint
+from ..api.open.endpoints import IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY_PATTERN, REPLAYED_HEADER
 from ..rules.refused import InvalidInput, NotFound, Refused
 from ..store.accounts import ApiKey
+from ..store.store import StoreBusy
+from ..usecases import idempotency
+from ..usecases.idempotency import Once
+from ..usecases.market import Market
 from . import bodies
 from .keys import presented
 from .replies import Voice
@@ -28,6 +36,8 @@ ALL_METHODS = list(HttpMethod)
 """Taken so that the wrong ones are answered like everything unknown, and by nobody else."""
 
 log = structlog.get_logger()
+
+P = ParamSpec("P")
 
 AnyRequest = Request[Any, Any, Any]
 AnyResponse = Response[Any]
@@ -45,6 +55,8 @@ class Call:
     http: AnyRequest
     ids: dict[str, int]
     voice: Voice
+    idempotency_key: str | None
+    request_hash: str
 
     @property
     def account_id(self) -> int | None:
@@ -55,10 +67,28 @@ class Call:
         return self.key.id if self.key else None
 
     @property
+    def signed_in(self) -> ApiKey:
+        """The key, where the endpoint requires one."""
+        assert self.key is not None
+        return self.key
+
+    @property
     def caller(self) -> int:
         """The account, where the endpoint requires a key."""
-        assert self.key is not None
-        return self.key.account_id
+        return self.signed_in.account_id
+
+    async def write(
+        self,
+        use_case: Callable[Concatenate[Market, P], Reply | None],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Reply:
+        """Run a use case that changes something; once, where the caller sent an idempotency key."""
+        service = self.service
+        if self.idempotency_key is None:
+            return await service.write(use_case, service.market, *args, **kwargs) or Reply(code=0)
+        once = Once(self.caller, self.idempotency_key, self.request_hash, self.now)
+        return await service.write(idempotency.once, service.market, once, use_case, *args, **kwargs)
 
 
 class _NotSignedIn(Exception):
@@ -141,8 +171,14 @@ async def _admitted(
         if wait_seconds:
             return voice.too_fast(wait_seconds)
     try:
-        query = _decode(endpoint, request, body)
-        reply = await action(Call(service, key, service.clock(), request, _ids(request), voice), query)
+        query, ids = _decode(endpoint, request, body), _ids(request)
+        once = _idempotency_key(endpoint, voice, request)
+        digest = _request_hash(endpoint, ids, query) if once else ""
+        reply = await action(Call(service, key, service.clock(), request, ids, voice, once, digest), query)
+    except idempotency.Answered as answered:
+        return voice.encoded(answered.reply, {REPLAYED_HEADER: "true"})
+    except StoreBusy:
+        return voice.refusal(Refused(Refusal.WAIT))
     except Refused as refused:
         return voice.refusal(refused)
     except InvalidInput as error:
@@ -160,6 +196,26 @@ async def _admitted(
 def _database_error(voice: Voice, endpoint: Endpoint[Any, Any], error: SQLAlchemyError) -> AnyResponse:
     log.error("database error", endpoint=endpoint.name, error=type(error).__name__)
     return voice.failure(Code.DATABASE_ERROR, "the database failed, look before trying again")
+
+
+def _idempotency_key(endpoint: Endpoint[Any, Any], voice: Voice, request: AnyRequest) -> str | None:
+    """The key that a write carries; the public service knows none.
+
+    Raises:
+        InvalidInput: it can't be one.
+    """
+    key = request.headers.get(IDEMPOTENCY_HEADER)
+    if key is None or not endpoint.writes or voice.dialect is Dialect.LIVE:
+        return None
+    if not re.match(IDEMPOTENCY_KEY_PATTERN, key):
+        raise InvalidInput(f"{IDEMPOTENCY_HEADER}: must be 1 to 255 visible ASCII characters")
+    return str(key)
+
+
+def _request_hash(endpoint: Endpoint[Any, Any], ids: dict[str, int], query: Any) -> str:
+    """What is asked for, whatever the order of members."""
+    content = msgspec.json.encode([endpoint.name, ids, query], order="deterministic")
+    return hashlib.sha256(content).hexdigest()
 
 
 def _ids(request: AnyRequest) -> dict[str, int]:

@@ -5,7 +5,7 @@ import time
 
 import structlog
 
-from ..usecases import hosts, rates, settlement
+from ..usecases import hosts, idempotency, rates, settlement
 from .service import Service
 
 TICK_SECONDS = 1.0
@@ -64,5 +64,6 @@ class Loop:
         settlement.settle_due(service.market, now)
         service.catch_up()
         if started - self._relisted_at >= RELIST_EVERY_SECONDS:
+            idempotency.prune(service.market, now)
             service.refresh(None)
             self._relisted_at = started

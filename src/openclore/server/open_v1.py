@@ -1,15 +1,110 @@
 """The API under /open/v1: one use case per endpoint."""
 
+import time
 from typing import Any
 
 from litestar.handlers import HTTPRouteHandler
 
+from ..api.base import Empty, Reply
 from ..api.endpoints import Endpoint
+from ..api.open import endpoints
+from ..api.open.events import EventsReply, ReadEvents
+from ..api.open.limits import SetSpendLimit, SpendLimitsReply
+from ..api.open.orders import OrderReply, PlaceOrder, RenewLease
+from ..api.open.webhooks import AddWebhook, WebhookReply, WebhooksReply
+from ..usecases import events, limits, orders, webhooks
 from . import door
-from .door import Action
+from .door import Action, Call
 from .service import Service
+from .streams import stream_events
 
-ACTIONS: dict[Endpoint[Any, Any], Action] = {}
+TEST_SECONDS = 5.0
+"""How long a receiver has to answer a test message, whose sender waits."""
+
+
+async def place_order(call: Call, request: PlaceOrder) -> Reply:
+    return await call.write(orders.place_order, call.caller, request, call.now, call.key_id)
+
+
+async def read_order(call: Call, _: Empty) -> OrderReply:
+    return await call.service.read(
+        orders.read_order, call.service.market, call.caller, call.ids["order_id"], call.now
+    )
+
+
+async def renew_lease(call: Call, request: RenewLease) -> Reply:
+    return await call.write(orders.renew_lease, call.caller, call.ids["order_id"], request, call.now)
+
+
+async def list_spend_limits(call: Call, _: Empty) -> SpendLimitsReply:
+    return await call.service.write(limits.list_spend_limits, call.service.market, call.caller, call.now)
+
+
+async def set_spend_limit(call: Call, request: SetSpendLimit) -> Reply:
+    return await call.write(limits.set_spend_limit, call.signed_in, request, call.now)
+
+
+async def remove_spend_limit(call: Call, _: Empty) -> Reply:
+    return await call.write(limits.remove_spend_limit, call.signed_in, call.ids["limit_id"], call.now)
+
+
+async def read_events(call: Call, request: ReadEvents) -> EventsReply:
+    return await call.service.read(events.read_events, call.service.market, call.caller, request)
+
+
+async def add_webhook(call: Call, request: AddWebhook) -> Reply:
+    return await call.write(webhooks.add_webhook, call.caller, request, call.now)
+
+
+async def list_webhooks(call: Call, _: Empty) -> WebhooksReply:
+    return await call.service.read(webhooks.list_webhooks, call.service.market, call.caller, call.now)
+
+
+async def read_webhook(call: Call, _: Empty) -> WebhookReply:
+    return await call.service.read(
+        webhooks.read_webhook, call.service.market, call.caller, call.ids["webhook_id"], call.now
+    )
+
+
+async def remove_webhook(call: Call, _: Empty) -> Reply:
+    return await call.write(webhooks.remove_webhook, call.caller, call.ids["webhook_id"], call.now)
+
+
+async def rotate_webhook(call: Call, _: Empty) -> Reply:
+    return await call.write(webhooks.rotate_webhook, call.caller, call.ids["webhook_id"], call.now)
+
+
+async def send_test(call: Call, _: Empty) -> Reply:
+    """Nothing is locked while the receiver takes its time."""
+    service = call.service
+    message = await service.read(
+        webhooks.test_message,
+        service.market,
+        call.caller,
+        call.ids["webhook_id"],
+        call.now,
+        int(time.time()),
+    )
+    outcome = await service.courier.deliver(message, TEST_SECONDS)
+    return await call.write(webhooks.keep_test, message, outcome)
+
+
+ACTIONS: dict[Endpoint[Any, Any], Action] = {
+    endpoints.PLACE_ORDER: place_order,
+    endpoints.READ_ORDER: read_order,
+    endpoints.RENEW_LEASE: renew_lease,
+    endpoints.LIST_SPEND_LIMITS: list_spend_limits,
+    endpoints.SET_SPEND_LIMIT: set_spend_limit,
+    endpoints.REMOVE_SPEND_LIMIT: remove_spend_limit,
+    endpoints.READ_EVENTS: read_events,
+    endpoints.STREAM_EVENTS: stream_events,
+    endpoints.ADD_WEBHOOK: add_webhook,
+    endpoints.LIST_WEBHOOKS: list_webhooks,
+    endpoints.READ_WEBHOOK: read_webhook,
+    endpoints.REMOVE_WEBHOOK: remove_webhook,
+    endpoints.ROTATE_WEBHOOK: rotate_webhook,
+    endpoints.TEST_WEBHOOK: send_test,
+}
 
 
 def routes(service: Service) -> list[HTTPRouteHandler]:

@@ -33,9 +33,9 @@ class Voice:
             reply = _as_recorded(reply)
         return self.encoded(_encode(reply))
 
-    def encoded(self, body: bytes) -> Response[bytes]:
+    def encoded(self, body: bytes, headers: dict[str, str] | None = None) -> Response[bytes]:
         """A successful reply that is JSON already."""
-        return self._response(HTTP_STATUS[Code.OK], body)
+        return self._response(HTTP_STATUS[Code.OK], body, headers)
 
     def failure(self, code: Code, error: str | None = None) -> Response[bytes]:
         if self.dialect is Dialect.LIVE and error and error.endswith(FORBIDDEN_CHARACTERS):
@@ -55,9 +55,10 @@ class Voice:
         body = {"code": Code.BUSINESS, "error": refused.refusal, **facts}
         return self._response(status, _encode(body))
 
-    def too_fast(self, wait_seconds: float) -> Response[bytes]:
+    def too_fast(self, wait_seconds: float, error: str | None = None) -> Response[bytes]:
         headers = {} if self.dialect is Dialect.LIVE else {"Retry-After": str(math.ceil(wait_seconds))}
-        return self._response(HTTP_STATUS[Code.RATE_EXCEEDED], b'{"code":5}', headers)
+        body = _encode(Failure(code=Code.RATE_EXCEEDED, error=error))
+        return self._response(HTTP_STATUS[Code.RATE_EXCEEDED], body, headers)
 
     def _response(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> Response[bytes]:
         return Response(

@@ -10,7 +10,7 @@ from ..api import endpoints
 from ..api.base import Empty, Reply
 from ..api.dialects import DIALECT_HEADER, Dialect
 from ..api.endpoints import Endpoint
-from ..api.orders import CancelOrder, CreateOrder, CreateOrderReply, MyOrders, MyOrdersReply
+from ..api.orders import CancelOrder, CreateOrder, MyOrders, MyOrdersReply
 from ..api.servers import MyServersReply, ServerConfigReply, ServerConfigRequest, SetServerSettings
 from ..api.spot import SetSpotPrice, SpotMarketplace, SpotMarketplaceReply
 from ..api.wallets import WalletsReply
@@ -57,15 +57,12 @@ async def my_orders(call: Call, request: MyOrders) -> MyOrdersReply:
     )
 
 
-async def create_order(call: Call, request: CreateOrder) -> CreateOrderReply:
-    return await call.service.write(
-        orders.create_order, call.service.market, call.caller, request, call.now, call.key_id
-    )
+async def create_order(call: Call, request: CreateOrder) -> Reply:
+    return await call.write(orders.create_order, call.caller, request, call.now, call.key_id)
 
 
 async def cancel_order(call: Call, request: CancelOrder) -> Reply:
-    await call.service.write(orders.cancel_order, call.service.market, call.caller, request, call.now)
-    return Reply(code=0)
+    return await call.write(orders.cancel_order, call.caller, request, call.now)
 
 
 async def spot_marketplace(call: Call, request: SpotMarketplace) -> SpotMarketplaceReply:
@@ -73,8 +70,7 @@ async def spot_marketplace(call: Call, request: SpotMarketplace) -> SpotMarketpl
 
 
 async def set_spot_price(call: Call, request: SetSpotPrice) -> Reply:
-    await call.service.write(spot.set_spot_price, call.service.market, call.caller, request, call.now)
-    return Reply(code=0)
+    return await call.write(spot.set_spot_price, call.caller, request, call.now)
 
 
 async def my_servers(call: Call, _: Empty) -> MyServersReply:
@@ -86,8 +82,7 @@ async def server_config(call: Call, request: ServerConfigRequest) -> ServerConfi
 
 
 async def set_server_settings(call: Call, request: SetServerSettings) -> Reply:
-    await call.service.write(servers.set_server_settings, call.service.market, call.caller, request, call.now)
-    return Reply(code=0)
+    return await call.write(servers.set_server_settings, call.caller, request, call.now)
 
 
 ACTIONS: dict[Endpoint[Any, Any], Action] = {

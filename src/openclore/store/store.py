@@ -9,14 +9,21 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from .tables import REVISION
 
 DATABASE_FILE = "openclore.db"
 BUSY_TIMEOUT_SECONDS = 30
+TURN_SECONDS = 20.0
+"""How long a writer waits for its turn."""
+_LOCK_NOT_AVAILABLE = "55P03"
 _WRITER_LOCK = 0x6F70656E
 """The PostgreSQL advisory lock that every writing transaction takes."""
+
+
+class StoreBusy(Exception):
+    """Too many want to write at once; nothing was done."""
 
 
 class StoreError(Exception):
@@ -30,21 +37,51 @@ class Store:
     case reads, decides and applies without anything moving under it, and event ids appear in commit order.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, turn_seconds: float = TURN_SECONDS) -> None:
         self.engine = engine
+        self._turn_seconds = turn_seconds
+        self._mine = threading.local()
         self._sqlite = engine.dialect.name == "sqlite"
         # Waiting here is fair and prompt; SQLite's own waiting polls.
         self._turn = threading.Lock()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that commits when the block ends and rolls back when it raises."""
-        with self._turn, self.engine.connect() as connection:
-            connection = connection.execution_options(openclore_write=True)
-            with connection.begin():
-                if not self._sqlite:
-                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
-                yield connection
+        """A transaction that commits when the block ends and rolls back when it raises.
+
+        Inside another one of the same thread it is a part of that.
+
+        Raises:
+            StoreBusy: others wrote for longer than a caller should wait.
+        """
+        joined: Connection | None = getattr(self._mine, "connection", None)
+        if joined is not None:
+            yield joined
+            return
+        if not self._turn.acquire(timeout=self._turn_seconds):
+            raise StoreBusy
+        try:
+            with self.engine.connect() as connection:
+                connection = connection.execution_options(openclore_write=True)
+                with connection.begin():
+                    if not self._sqlite:
+                        self._lock(connection)
+                    self._mine.connection = connection
+                    yield connection
+        finally:
+            self._mine.connection = None
+            self._turn.release()
+
+    def _lock(self, connection: Connection) -> None:
+        """Take the turn among processes."""
+        connection.execute(text(f"SET LOCAL lock_timeout = {int(self._turn_seconds * 1_000)}"))
+        try:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+                raise StoreBusy from error
+            raise
+        connection.execute(text("SET LOCAL lock_timeout = 0"))
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -65,8 +65,8 @@ def settle_holder(tx: Connection, policy: Policy, server_id: int, now: int) -> N
         settle(tx, policy, holder.account_id, holder.currency, now)
 
 
-def afford(tx: Connection, order: Order, needed: int) -> None:
-    """Whether a settled wallet and the limits on it could pay so much for an order.
+def afford(tx: Connection, order: Order, due: int, reserve: int = 0) -> None:
+    """Whether a settled wallet and the limits on it cover what is due for an order, the wallet a reserve too.
 
     Raises:
         Refused: not_enough_balance or spend_limit_reached.
@@ -74,8 +74,8 @@ def afford(tx: Connection, order: Order, needed: int) -> None:
     wallet = ledger.wallet(tx, order.account_id, order.currency)
     purses = _purses(tx, wallet.id, [order], _limits(tx, order.account_id, order.currency))
     for purse in purses:
-        if purse.drawn_by([order]) and purse.left < needed:
-            exhausted = purse.reason is EndReason.EXHAUSTED
+        exhausted = purse.reason is EndReason.EXHAUSTED
+        if purse.drawn_by([order]) and purse.left < due + (reserve if exhausted else 0):
             raise Refused(Refusal.NOT_ENOUGH_BALANCE if exhausted else Refusal.SPEND_LIMIT_REACHED)
 
 

@@ -15,6 +15,9 @@ from .webhooks import AddWebhook, TestReply, WebhookReply, WebhooksReply
 
 OPEN_PATH = "/open/v1"
 IDEMPOTENCY_HEADER = "Idempotency-Key"
+REPLAYED_HEADER = "Idempotency-Replayed"
+"""In the reply to a write that was done before: "true"."""
+
 IDEMPOTENCY_KEY_PATTERN = r"^[\x21-\x7e]{1,255}\Z"
 """Visible ASCII. Honoured on every write of both APIs in the open dialect."""
 
@@ -120,6 +123,7 @@ ADD_WEBHOOK = Endpoint(
     carries="body",
     below=OPEN_PATH,
     at="/webhooks",
+    refusals=(Refusal.WEBHOOK_LIMIT_REACHED,),
 )
 LIST_WEBHOOKS = Endpoint(
     "list_webhooks",
