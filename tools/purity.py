@@ -20,6 +20,7 @@ ALLOWED_IMPORTS = {
     "decimal",
     "enum",
     "functools",
+    "ipaddress",
     "itertools",
     "math",
     "msgspec",

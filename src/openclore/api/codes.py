@@ -89,6 +89,7 @@ class Refusal(StrEnum):
     # OpenClore's own
     SPEND_LIMIT_REACHED = "spend_limit_reached"
     SERVER_IN_USE = "server_in_use"
+    WEBHOOK_LIMIT_REACHED = "webhook_limit_reached"
 
 
 REFUSAL_MEANINGS: dict[Refusal, tuple[str, str]] = {
@@ -161,6 +162,7 @@ REFUSAL_MEANINGS: dict[Refusal, tuple[str, str]] = {
         "Raise the limit, or wait for the next day where it is one per day.",
     ),
     Refusal.SERVER_IN_USE: ("The server is listed or rented.", "Hide it and wait until its order is over."),
+    Refusal.WEBHOOK_LIMIT_REACHED: ("The account has too many webhooks.", "Remove one first."),
 }
 """What a refusal means, and what to do then."""
 

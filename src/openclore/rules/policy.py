@@ -100,6 +100,22 @@ class OrderBounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command_length_max: int = 16_384
 
 
+class Webhooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether messages may go to addresses that not everybody reaches, how long a receiver has to answer
+    one, and how many webhooks an account may have.
+    """
+
+    allow_private_addresses: bool = False
+    timeout_seconds: float = 10.0
+    account_max: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.timeout_seconds <= 60:
+            raise ValueError("webhooks: timeout_seconds is 0.1 to 60")
+        if self.account_max < 0:
+            raise ValueError("webhooks: account_max can't be negative")
+
+
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The market's settings.
 
@@ -111,6 +127,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         post_every_seconds: how long an order may run before what it accrued is posted to the ledger.
         offline_after_seconds: silence after which a host counts as offline; its orders stop accruing then.
         host_lost_after_seconds: absence after which a host's orders end.
+        event_streams_max: event streams that an account may have open at once, per server process.
         idempotency_seconds: how long the answer to an idempotency key is kept.
     """
 
@@ -118,6 +135,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spot: Spot = Spot()
     gigaspot: Gigaspot = Gigaspot()
     order_bounds: OrderBounds = OrderBounds()
+    webhooks: Webhooks = Webhooks()
     orders_max: int = 32
     orders_per_day_max: int = 0
     required_price: Literal["exact", "at_most"] = "exact"
@@ -125,6 +143,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     post_every_seconds: int = 3_600
     offline_after_seconds: int = 15
     host_lost_after_seconds: int = 7_200
+    event_streams_max: int = 10
     idempotency_seconds: int = 86_400
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from .app import build
 from .loops import Loop
 from .service import Service, system_clock
 from .settings import Settings, SettingsError
+from .webhooks import Sender
 
 BACKLOG = 1_024
 CONNECTIONS_MAX = 20_000
@@ -58,21 +59,23 @@ async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
             log_enabled=False,
         )
         turning = asyncio.create_task(loop_turns.run(stop))
+        sending = asyncio.create_task(Sender(service).run())
         announcing = asyncio.create_task(_announce(settings.host, port, ready))
-        drained = await _until_drained(server, settings.drain_seconds)
+        drained = await _until_drained(server, settings.drain_seconds, leave=service.watchers.close)
         announcing.cancel()
         stop.set()
-        await asyncio.gather(turning, announcing, return_exceptions=True)
+        service.watchers.close()
+        await asyncio.gather(turning, sending, announcing, return_exceptions=True)
         log.info("stopped" if drained else "stopped, though requests were under way")
     if not drained:
         # The HTTP server's own threads would wait for their clients for ever.
         os._exit(1)
 
 
-async def _until_drained(server: Server, drain_seconds: float) -> bool:
+async def _until_drained(server: Server, drain_seconds: float, leave: Callable[[], None]) -> bool:
     """Serve until a signal, then until all requests are answered; False if they took too long.
 
-    A second signal waits for nobody.
+    `leave` tells those that would stay for ever. A second signal waits for nobody.
     """
     stopping, hurry = asyncio.Event(), asyncio.Event()
 
@@ -80,6 +83,7 @@ async def _until_drained(server: Server, drain_seconds: float) -> bool:
         if stopping.is_set():
             hurry.set()
         stopping.set()
+        leave()
         server.stop()  # type: ignore[no-untyped-call]
 
     for number in (signal.SIGTERM, signal.SIGINT):

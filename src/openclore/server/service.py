@@ -14,12 +14,14 @@ from ..store.accounts import ApiKey
 from ..store.events import Kind
 from ..usecases import servers
 from ..usecases.market import Market
+from .courier import Courier
 from .keys import Keys
 from .limits import Limits
 from .links import Links
 from .replies import Voice
 from .settings import Settings
 from .snapshot import Snapshot
+from .watchers import Watchers
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,6 +50,8 @@ class Service:
         self.limits = Limits(settings.pace)
         self.snapshot = Snapshot()
         self.links = Links()
+        self.watchers = Watchers()
+        self.courier = Courier(market.policy.webhooks)
         self.loop_fails = False
         self._cursor = 0
         self._following = threading.RLock()
@@ -94,6 +98,7 @@ class Service:
                     event.server_id or 0 for event in happened if event.kind is Kind.SERVER_OFFLINE
                 )
                 self.links.wake(touched)
+                self.watchers.tell(happened)
                 self._cursor = happened[-1].id
 
     def refresh(self, server_ids: list[int] | None) -> None:

@@ -74,6 +74,10 @@ def key_by_hash(tx: Connection, key_hash: str) -> ApiKey | None:
     return as_struct(row, ApiKey) if row else None
 
 
+def is_revoked(tx: Connection, key_id: int) -> bool:
+    return tx.execute(select(api_keys.c.revoked_at).where(api_keys.c.id == key_id)).scalar_one() is not None
+
+
 def revoke_key(tx: Connection, key_id: int, now: int) -> None:
     tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=now))
 
