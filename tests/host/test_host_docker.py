@@ -24,6 +24,7 @@ from openclore.host.docker import (
 from openclore.host.keeper import RETRY_SECONDS, Keeper
 from openclore.host.recipe import Machine, Owner
 from openclore.host.runtime import DeploymentFailed, RuntimeMissing, RuntimeTrouble
+from openclore.host.simulated import SimulatedTuner
 
 MACHINE = Machine(memory_bytes=8 * 2**30, cpu_threads=2, has_gpus=False)
 
@@ -405,7 +406,7 @@ def test_a_machine_without_an_engine_is_told_of_the_simulation(monkeypatch, tmp_
 
 @asynccontextmanager
 async def keeping(runtime: DockerRuntime) -> AsyncIterator[Keeper]:
-    keeper = Keeper(runtime, look_seconds=0.1)
+    keeper = Keeper(runtime, SimulatedTuner([]), look_seconds=0.1)
     task = asyncio.create_task(keeper.run())
     try:
         yield keeper

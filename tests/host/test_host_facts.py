@@ -5,51 +5,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from fake_nvml import FakeGpu, NvmlError, nvml
 
+from openclore.api.clocks import GpuRanges, gpu_ranges
 from openclore.host.facts import Gpu, Gpus, gather_gpus, gather_specs, is_loopback, outgoing_address
 
-RTX = {"name": "NVIDIA GeForce RTX 4090", "memory": 24_564 * 2**20, "limit": 450_000}
 
-
-class NvmlError(Exception):
-    pass
-
-
-def nvml(gpus: list[dict], broken: set[str] = frozenset(), cuda: int = 12_040) -> SimpleNamespace:
-    """A driver's library with these GPUs, where the functions named in `broken` fail."""
-
-    def answering(function_name, answer):
-        def function(*arguments):
-            if function_name in broken:
-                raise NvmlError(function_name)
-            return answer(*arguments)
-
-        return function
-
-    answers = {
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlDeviceGetCount": lambda: len(gpus),
-        "nvmlSystemGetCudaDriverVersion_v2": lambda: cuda,
-        "nvmlDeviceGetHandleByIndex": lambda index: gpus[index],
-        "nvmlDeviceGetName": lambda gpu: gpu["name"],
-        "nvmlDeviceGetMemoryInfo": lambda gpu: SimpleNamespace(total=gpu["memory"]),
-        "nvmlDeviceGetPowerManagementLimit": lambda gpu: gpu["limit"],
-        "nvmlDeviceGetPowerManagementDefaultLimit": lambda gpu: 480_000,
-        "nvmlDeviceGetMaxPcieLinkGeneration": lambda gpu: 4,
-        "nvmlDeviceGetMaxPcieLinkWidth": lambda gpu: 16,
-    }
-    functions = {name: answering(name, answer) for name, answer in answers.items()}
-    return SimpleNamespace(NVMLError=NvmlError, **functions)
-
-
-def gathered(monkeypatch, library: SimpleNamespace) -> Gpus:
+def gathered(monkeypatch, library: SimpleNamespace, root: bool = True) -> Gpus:
     monkeypatch.setitem(sys.modules, "pynvml", library)
+    monkeypatch.setattr("openclore.host.facts.os.geteuid", lambda: 0 if root else 1_000)
     return gather_gpus()
 
 
 def test_gpus_are_reported_as_marketplaces_list_them(monkeypatch):
-    gpus = gathered(monkeypatch, nvml([RTX, RTX]))
+    gpus = gathered(monkeypatch, nvml([FakeGpu(), FakeGpu()]))
     specs = gather_specs("docker", Path("/"), gpus.gpus)
     assert specs.gpu == "2x NVIDIA GeForce RTX 4090"
     assert (specs.gpu_count, specs.gpu_model) == (2, "NVIDIA GeForce RTX 4090")
@@ -63,18 +32,44 @@ def test_gpus_are_reported_as_marketplaces_list_them(monkeypatch):
         "mem": 24_564,
         "pcie_gen": 4,
         "pcie_width": 16,
+        "pl": (150, 600),
+        "core_lock": (210, 3_105),
+        "mem_lock": (405, 10_501),
+        "core_offset": (-1_000, 1_000),
+        "mem_offset": (-2_000, 6_000),
     }
 
 
+def test_an_agent_that_may_not_set_clocks_offers_none(monkeypatch):
+    gpus = gathered(monkeypatch, nvml([FakeGpu()]), root=False)
+    assert gpu_ranges([gpus.gpus[0].report]) == [GpuRanges(type="NVIDIA GeForce RTX 4090")]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "core_lock", "mem_lock"),
+    [(4, None, None), (5, (210, 3_105), None), (6, (210, 3_105), None), (7, (210, 3_105), (405, 10_501))],
+)
+def test_only_cards_that_can_lock_clocks_offer_it(monkeypatch, architecture, core_lock, mem_lock):
+    (gpu,) = gathered(monkeypatch, nvml([FakeGpu(architecture=architecture)])).gpus
+    assert (gpu.ranges.core_lock, gpu.ranges.mem_lock) == (core_lock, mem_lock)
+
+
+def test_a_driver_that_lists_no_clocks_tells_at_least_the_highest(monkeypatch):
+    broken = {"nvmlDeviceGetSupportedMemoryClocks", "nvmlDeviceGetMemClkMinMaxVfOffset"}
+    (gpu,) = gathered(monkeypatch, nvml([FakeGpu()], broken=broken)).gpus
+    assert (gpu.ranges.core_lock, gpu.ranges.mem_lock) == ((1, 3_105), (1, 10_501))
+    assert gpu.ranges.mem_offset is None
+
+
 def test_different_gpus_are_called_mixed_and_the_smallest_memory_counts(monkeypatch):
-    small = {"name": "NVIDIA GeForce RTX 3060", "memory": 12 * 2**30, "limit": 170_000}
-    specs = gather_specs("docker", Path("/"), gathered(monkeypatch, nvml([RTX, small])).gpus)
+    small = FakeGpu("NVIDIA GeForce RTX 3060", memory=12 * 2**30)
+    specs = gather_specs("docker", Path("/"), gathered(monkeypatch, nvml([FakeGpu(), small])).gpus)
     assert (specs.gpu, specs.gpuram) == ("2x Mixed GPUs", 12)
 
 
 @pytest.mark.parametrize(
     "library",
-    [nvml([]), nvml([RTX], broken={"nvmlInit"}), nvml([RTX], broken={"nvmlDeviceGetCount"})],
+    [nvml([]), nvml([FakeGpu()], broken={"nvmlInit"}), nvml([FakeGpu()], broken={"nvmlDeviceGetCount"})],
     ids=["no devices", "no driver", "half a driver"],
 )
 def test_a_machine_without_usable_gpus_has_none(monkeypatch, library):
@@ -88,7 +83,7 @@ def test_facts_that_a_driver_keeps_to_itself_are_left_out(monkeypatch):
     silent = {name for name in vars(nvml([])) if name.startswith("nvmlDeviceGet")}
     silent -= {"nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetName"}
     gpus = gathered(
-        monkeypatch, nvml([RTX], broken=silent | {"nvmlSystemGetCudaDriverVersion_v2", "nvmlShutdown"})
+        monkeypatch, nvml([FakeGpu()], broken=silent | {"nvmlSystemGetCudaDriverVersion_v2", "nvmlShutdown"})
     )
     assert gpus == Gpus([Gpu("NVIDIA GeForce RTX 4090")])
     specs = gather_specs("docker", Path("/"), gpus.gpus)
@@ -96,7 +91,7 @@ def test_facts_that_a_driver_keeps_to_itself_are_left_out(monkeypatch):
 
 
 def test_a_gpu_that_fell_off_the_bus_is_not_offered(monkeypatch):
-    library = nvml([RTX, RTX])
+    library = nvml([FakeGpu(), FakeGpu()])
     whole = library.nvmlDeviceGetHandleByIndex
 
     def second_is_lost(index):

@@ -11,7 +11,7 @@ from openclore.api.hostlink import Container
 from openclore.host import plan
 from openclore.host.keeper import Keeper
 from openclore.host.runtime import DeploymentFailed, Found, RuntimeTrouble
-from openclore.host.simulated import SimulatedRuntime
+from openclore.host.simulated import SimulatedRuntime, SimulatedTuner
 from openclore.host.state import LastWord
 
 
@@ -55,8 +55,8 @@ class ScriptedRuntime:
 
 
 @asynccontextmanager
-async def keeping(runtime, **settings):
-    keeper = Keeper(runtime, look_seconds=0.02, retry_seconds=0.02, **settings)
+async def keeping(runtime, tuner=None, **settings):
+    keeper = Keeper(runtime, tuner or SimulatedTuner([]), look_seconds=0.02, retry_seconds=0.02, **settings)
     task = asyncio.create_task(keeper.run())
     try:
         yield keeper
@@ -189,7 +189,7 @@ def test_an_order_cancelled_while_it_deploys_is_given_up_and_removed():
 
 def test_a_keeper_that_is_woken_as_it_is_cancelled_ends():
     async def scenario():
-        keeper = Keeper(ScriptedRuntime(), look_seconds=3_600)
+        keeper = Keeper(ScriptedRuntime(), SimulatedTuner([]), look_seconds=3_600)
         task = asyncio.create_task(keeper.run())
         await asyncio.sleep(0.05)
         keeper.assign([])

@@ -13,7 +13,7 @@ from openclore.host import plan
 from openclore.host.keeper import Keeper
 from openclore.host.link import BACKOFF_SECONDS_MAX, Link, backoff_seconds, register
 from openclore.host.runtime import CredentialRefused, HostError
-from openclore.host.simulated import SimulatedRuntime
+from openclore.host.simulated import SimulatedRuntime, SimulatedTuner
 
 HELLO = Hello(
     protocol=1,
@@ -31,7 +31,7 @@ HELLO = Hello(
 async def linked(market: FakeMarket, known=None, **settings):
     """A keeper of simulated orders, linked to the market; yields the keeper and the link's task."""
     runtime = SimulatedRuntime("127.0.0.1", pull_seconds=0)
-    keeper = Keeper(runtime, known=known, look_seconds=0.02)
+    keeper = Keeper(runtime, SimulatedTuner([]), known=known, look_seconds=0.02)
     settings = {"beat_seconds": 0.1, "backoff": lambda tries: 0.02, **settings}
     link = Link(market.url, market.credential, lambda: HELLO, keeper, **settings)
     tasks = [asyncio.create_task(link.run()), asyncio.create_task(keeper.run())]

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from openclore.api.gigaspot import GpuClocks
 from openclore.api.hostlink import Container, PortMap
 from openclore.host.plan import (
     CUT_OFF_GRACE_SECONDS,
@@ -17,6 +18,7 @@ from openclore.host.plan import (
     Wanted,
     plan,
     report,
+    whose_clocks,
 )
 from openclore.host.runtime import Found
 
@@ -77,6 +79,29 @@ def cut_off(*orders, since: float = 0.0) -> Wanted:
 )
 def test_the_plan_follows_from_what_is_wanted_and_what_is_there(what, wanted, actual, expected):
     assert plan(wanted, actual, Moment(NOW, STEADY)) == expected
+
+
+TUNED = an_order(order_id=1, paid_until=int(NOW) + 60, clocks=[GpuClocks(pl=200)])
+UNPAID_TUNED = an_order(order_id=1, paid_until=int(NOW) - 60, clocks=[GpuClocks(pl=200)])
+TUNED_LATER = an_order(order_id=2, paid_until=int(NOW) + 60, clocks=[GpuClocks(pl=300)])
+
+
+@pytest.mark.parametrize(
+    ("what", "wanted", "actual", "expected"),
+    [
+        ("it runs", heard(TUNED), Actual(found()), TUNED),
+        ("it asks for none", heard(PAID), Actual(found()), None),
+        ("it is not there yet", heard(TUNED), Actual(), None),
+        ("it ended by itself", heard(TUNED), Actual(found("exited")), None),
+        ("it failed", heard(TUNED), Actual(found(), failed={1: "no"}), None),
+        ("it is wanted no more", heard(), Actual(found()), None),
+        ("cut off, paid", cut_off(TUNED), Actual(found()), TUNED),
+        ("cut off, no longer paid", cut_off(UNPAID_TUNED), Actual(found()), None),
+        ("another runs besides", heard(TUNED, TUNED_LATER), Actual(found() | found(order_id=2)), TUNED_LATER),
+    ],
+)
+def test_gpus_run_at_the_clocks_of_the_newest_order_that_runs(what, wanted, actual, expected):
+    assert whose_clocks(wanted, actual, Moment(NOW, STEADY)) == expected
 
 
 def test_a_report_tells_the_outcome_before_the_progress():

@@ -5,16 +5,17 @@ import os
 import shutil
 import socket
 import uuid
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from fake_registry import FakeRegistry, a_root
 from host_fakes import FakeMarket, an_order, ports, until
 from test_host_command import an_agent
-from test_host_docker import a_runtime, ignore, inspect, keeping
+from test_host_docker import a_runtime, an_owner, ignore, inspect, keeping
 
 from openclore.host.runtime import DeploymentFailed
+from openclore.host.state import State
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,42 @@ def test_a_private_image_leaves_with_a_deployment_that_failed(root, monkeypatch)
             with socket.create_server(("127.0.0.1", order.ports[0].public)), in_use:
                 await runtime.deploy(order, ignore)
             assert not await runtime._has_image(image)
+
+    with FakeRegistry(root, credentials="renter:password").serving() as address:
+        asyncio.run(scenario(f"{address}/some/image:1"))
+
+
+def test_a_private_image_leaves_even_if_the_agent_died_before_it_made_the_container(root, tmp_path):
+    async def scenario(image):
+        order = an_order(image, registry_auth="renter:password")
+        with closing(State(tmp_path)) as state:
+            owner, note = an_owner(), state.save_private_images
+            async with a_runtime(owner, note_private_images=note) as killed:
+                await killed._provide_image(order, ignore)
+                assert await killed._has_image(image)
+            async with a_runtime(
+                owner, private_images=state.private_images(), note_private_images=note
+            ) as next_one:
+                found = (await next_one.look())[order.order_id]
+                assert (found.container.state, found.unfinished) == ("creating", True)
+                async with keeping(next_one) as keeper:
+                    keeper.assign([])
+                    await until(lambda: not state.private_images())
+                assert not await next_one._has_image(image)
+                assert await next_one.look() == {}
+
+    with FakeRegistry(root, credentials="renter:password").serving() as address:
+        asyncio.run(scenario(f"{address}/some/image:1"))
+
+
+def test_a_private_image_that_is_still_here_is_not_for_the_next_renter(root):
+    async def scenario(image):
+        async with a_runtime() as runtime:
+            first, second = an_order(image, registry_auth="renter:password"), an_order(image)
+            await runtime.deploy(first, ignore)
+            with pytest.raises(DeploymentFailed, match="the registry wants credentials"):
+                await runtime.deploy(second, ignore)
+            assert list(await runtime.look()) == [first.order_id]
 
     with FakeRegistry(root, credentials="renter:password").serving() as address:
         asyncio.run(scenario(f"{address}/some/image:1"))

@@ -20,7 +20,7 @@ def state(tmp_path):
 
 def test_a_fresh_directory_holds_nothing(state):
     assert state.identity() is None
-    assert state.last_word() == LastWord()
+    assert (state.last_word(), state.gpus_before(), state.private_images()) == (LastWord(), {}, {})
 
 
 def test_what_is_saved_comes_back(state):
@@ -28,6 +28,11 @@ def test_what_is_saved_comes_back(state):
     word = LastWord(orders=[order], clock_ahead_seconds=-10_800.5)
     state.save_identity(IDENTITY)
     state.save_last_word(word)
+    before = {"GPU-1": {"pl": 300_000, "core_lock": None}}
+    state.save_gpus_before(before)
+    state.save_private_images({7: "example/private:1"})
+    assert state.gpus_before() == before
+    assert state.private_images() == {7: "example/private:1"}
     assert state.identity() == IDENTITY
     assert state.last_word() == word
 
@@ -56,12 +61,14 @@ def test_a_directory_that_cannot_be_used_is_named(tmp_path):
         State(tmp_path / "file" / "state")
 
 
-def test_a_spoilt_credential_is_an_error_and_spoilt_assignments_are_forgotten(state):
+def test_a_spoilt_credential_is_an_error_and_spoilt_notes_are_forgotten(state):
     (state.directory / "identity.json").write_text("{")
     (state.directory / "assignments.json").write_text('{"orders": [{"order_id": 0}]}')
+    (state.directory / "gpus.json").write_text("[]")
+    (state.directory / "images.json").write_text('{"x": 1}')
     with pytest.raises(HostError, match=r"identity\.json can't be read"):
         state.identity()
-    assert state.last_word() == LastWord()
+    assert (state.last_word(), state.gpus_before(), state.private_images()) == (LastWord(), {}, {})
 
 
 def test_assignments_that_cannot_be_saved_stop_nothing(state, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Puts the agent together and runs it."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Coroutine
 from contextlib import closing, suppress
@@ -13,15 +14,16 @@ from aiodocker import Docker
 import openclore
 from openclore.api.hostlink import PROTOCOL, Hello
 
+from .clocks import NvmlTuner
 from .docker import DockerRuntime, connect_engine, engine_info
 from .facts import Gpus, gather_gpus, gather_specs, is_loopback, outgoing_address
 from .keeper import Keeper
 from .link import Link, register
 from .logs import get_logger
 from .recipe import Machine, Owner
-from .runtime import CredentialRefused, HostError, Runtime, RuntimeMissing, RuntimeName, RuntimeTrouble
+from .runtime import CredentialRefused, HostError, Runtime, RuntimeMissing, RuntimeName, RuntimeTrouble, Tuner
 from .sentences import left_behind
-from .simulated import SimulatedRuntime
+from .simulated import SIMULATED_GPUS, SimulatedRuntime, SimulatedTuner
 from .state import Identity, State
 
 LAST_WORDS = {
@@ -77,8 +79,8 @@ async def _serve(settings: Settings) -> None:
         engine = await _engine(settings.runtime)
         try:
             identity = await _identify(settings, state)
-            gpus = await asyncio.to_thread(gather_gpus)
-            runtime, disk_path = await _runtime(settings, engine, identity, has_gpus=bool(gpus.gpus))
+            gpus = await asyncio.to_thread(_gpus, simulated=engine is None)
+            runtime, disk_path = await _runtime(settings, state, engine, identity, bool(gpus.gpus))
         except BaseException:
             if engine:
                 await engine.close()
@@ -125,8 +127,13 @@ async def _identify(settings: Settings, state: State) -> Identity:
     return identity
 
 
+def _gpus(simulated: bool) -> Gpus:
+    found = gather_gpus()
+    return SIMULATED_GPUS if simulated and not found.gpus else found
+
+
 async def _runtime(
-    settings: Settings, engine: Docker | None, identity: Identity, has_gpus: bool
+    settings: Settings, state: State, engine: Docker | None, identity: Identity, has_gpus: bool
 ) -> tuple[Runtime, Path]:
     """What runs the orders, and a path on the disk where they are."""
     bind_address = await asyncio.to_thread(_bind_address, settings)
@@ -135,7 +142,10 @@ async def _runtime(
         return SimulatedRuntime(bind_address), settings.state_dir
     info = await engine_info(engine)
     machine = Machine(memory_bytes=info["MemTotal"], cpu_threads=info["NCPU"], has_gpus=has_gpus)
-    runtime = DockerRuntime(engine, Owner(identity.market, identity.server_id), machine, bind_address)
+    owner = Owner(identity.market, identity.server_id)
+    runtime = DockerRuntime(
+        engine, owner, machine, bind_address, state.private_images(), state.save_private_images
+    )
     return runtime, _disk_path(info, settings.state_dir)
 
 
@@ -171,7 +181,14 @@ async def _keep(
             port_high=settings.port_high,
         )
 
-    keeper = Keeper(runtime, known=state.last_word(), remember=state.save_last_word)
+    if gpus.gpus and os.geteuid() != 0:
+        get_logger().warning("GPU clocks can't be set, and the market is told so: the agent is not root")
+    tuner: Tuner = (
+        NvmlTuner(gpus.gpus, state.gpus_before(), state.save_gpus_before)
+        if runtime.name == "docker"
+        else SimulatedTuner(gpus.gpus)
+    )
+    keeper = Keeper(runtime, tuner, known=state.last_word(), remember=state.save_last_word)
     link = Link(settings.market, identity.credential, hello, keeper)
     get_logger().info(
         "the agent starts", market=settings.market, server=identity.server_id, runtime=runtime.name

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,7 @@ from openclore.api.hostlink import Assignment, Container
 from . import recipe, sentences
 from .recipe import Machine, Owner
 from .runtime import DeploymentFailed, Found, Progress, RuntimeMissing, RuntimeTrouble
+from .state import PrivateImages
 
 CALL_SECONDS_MAX = 60.0
 PULL_SECONDS_MAX = 1_800.0
@@ -64,7 +65,8 @@ async def engine_info(engine: Docker) -> dict[str, Any]:
 class DockerRuntime:
     """The containers of one server on a Docker Engine.
 
-    `bind_address` is where public ports listen. Takes over `engine` and closes it.
+    `bind_address` is where public ports listen. `private_images` is what an earlier agent noted by
+    `note_private_images`, so that none outlives its order. Takes over `engine` and closes it.
     """
 
     name = "docker"
@@ -75,6 +77,8 @@ class DockerRuntime:
         owner: Owner,
         machine: Machine,
         bind_address: str = "0.0.0.0",  # noqa: S104 - renters come from anywhere
+        private_images: PrivateImages | None = None,
+        note_private_images: Callable[[PrivateImages], None] = lambda images: None,
         pull_retry_seconds: Sequence[float] = PULL_RETRY_SECONDS,
         pull_seconds_max: float = PULL_SECONDS_MAX,
         stop_grace_seconds: int = STOP_GRACE_SECONDS,
@@ -87,14 +91,16 @@ class DockerRuntime:
         self._pull_seconds_max = pull_seconds_max
         self._stop_grace_seconds = stop_grace_seconds
         self._failed_starts: Counter[int] = Counter()
-        self._private_images: set[str] = set()
+        self._private_images = private_images or {}
+        self._note_private_images = note_private_images
         self._engine_process: psutil.Process | None = None
 
     async def look(self) -> dict[int, Found]:
         async with _translated():
             containers = await self._containers()
             networks = await self._networks()
-            found = {_order_id(network["Labels"]): _being_created(network["Labels"]) for network in networks}
+            made_so_far = [*self._private_images, *(_order_id(network["Labels"]) for network in networks)]
+            found = {order_id: _being_created(order_id) for order_id in made_so_far}
             for container in containers:
                 found[_order_id(container["Labels"])] = await self._found(container)
             return found
@@ -106,9 +112,6 @@ class DockerRuntime:
         except DeploymentFailed:
             with suppress(RuntimeTrouble):  # the next plan removes what this could not
                 await self.remove(order.order_id)
-                if order.image in self._private_images:
-                    async with _translated():
-                        await self._remove_image(order.image)
             raise
         del self._failed_starts[order.order_id]
         return remark
@@ -121,6 +124,9 @@ class DockerRuntime:
                 with _absent_is_fine():
                     async with _bounded(CALL_SECONDS_MAX):
                         await (await self._engine.networks.get(network["Id"])).delete()
+            if order_id in self._private_images:
+                await self._remove_image(self._private_images[order_id])
+                self._set_private_image(order_id, None)
         del self._failed_starts[order_id]
 
     async def close(self) -> None:
@@ -148,7 +154,7 @@ class DockerRuntime:
         """`container` as listed."""
         order_id = _order_id(container["Labels"])
         if container["State"] == "created":
-            return _being_created(container["Labels"])
+            return _being_created(order_id)
         if container["State"] in ("running", "paused", "restarting"):
             ports = frozenset(port["PublicPort"] for port in container["Ports"] if "PublicPort" in port)
             return Found(Container(order_id=order_id, state="running"), public_ports=ports)
@@ -167,14 +173,15 @@ class DockerRuntime:
     async def _provide_image(self, order: Assignment, progress: Progress) -> None:
         if not recipe.is_image_name(order.image):
             raise DeploymentFailed(f"'{order.image}' is not a valid image name")
-        if await self._has_image(order.image):
+        others_private = {image for other, image in self._private_images.items() if other != order.order_id}
+        if order.image not in others_private and await self._has_image(order.image):
             return
         progress("pulling")
+        if order.registry_auth:
+            self._set_private_image(order.order_id, order.image)
         for retry_seconds in (*self._pull_retry_seconds, None):
             message = await self._pull(order)
             if not message and await self._has_image(order.image):
-                if order.registry_auth:
-                    self._private_images.add(order.image)
                 return
             verdict = sentences.pull_failure(order.image, message, bool(order.registry_auth))
             if verdict.final or retry_seconds is None:
@@ -248,7 +255,7 @@ class DockerRuntime:
 
     async def _create(self, order: Assignment) -> DockerContainer:
         (network, *_) = await self._networks(order.order_id)
-        private_image = order.image in self._private_images
+        private_image = order.order_id in self._private_images
         config = recipe.container_config(
             order, self._owner, self._machine, network["Id"], self._bind_address, private_image
         )
@@ -329,7 +336,11 @@ class DockerRuntime:
         except DockerError as error:
             if error.status not in (404, 409):  # gone, or another container uses it
                 raise
-        self._private_images.discard(image)
+
+    def _set_private_image(self, order_id: int, image: str | None) -> None:
+        others = {other: name for other, name in self._private_images.items() if other != order_id}
+        self._private_images = others | ({order_id: image} if image else {})
+        self._note_private_images(self._private_images)
 
     def _was_interrupted(self, state: dict[str, Any]) -> bool:
         """Whether the machine or the engine stopped it, so that it should go on.
@@ -426,8 +437,8 @@ def _order_id(labels: dict[str, str]) -> int:
     return int(labels[recipe.ORDER_LABEL])
 
 
-def _being_created(labels: dict[str, str]) -> Found:
-    return Found(Container(order_id=_order_id(labels), state="creating"), unfinished=True)
+def _being_created(order_id: int) -> Found:
+    return Found(Container(order_id=order_id, state="creating"), unfinished=True)
 
 
 def _has_started(state: dict[str, Any]) -> bool:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import psutil
 
+from openclore.api.clocks import GpuRanges, Range
 from openclore.api.specs import Specs
 
 GIB = 2**30
@@ -19,14 +21,27 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Gpu:
-    """One NVIDIA GPU. Memory in bytes, power limits in W."""
+    """One NVIDIA GPU. Memory in bytes, power limits in W. `ranges`: what this process may set."""
 
     name: str
+    uuid: str = ""
     memory_bytes: int | None = None
     power_limit_watts: float | None = None
     power_limit_default_watts: float | None = None
     pcie_generation: int | None = None
     pcie_width: int | None = None
+    ranges: GpuRanges = field(default_factory=GpuRanges)
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The entry in `specs.gpus`."""
+        return {
+            "type": self.name,
+            "mem": self.memory_bytes // MIB if self.memory_bytes else None,
+            "pcie_gen": self.pcie_generation,
+            "pcie_width": self.pcie_width,
+            **msgspec.to_builtins(self.ranges),
+        }
 
     @property
     def short_name(self) -> str:
@@ -98,15 +113,7 @@ def _gpu_specs(gpus: list[Gpu]) -> dict[str, Any]:
         "stock_pl": _of_all(gpus, lambda gpu: gpu.power_limit_default_watts),
         "pcie_rev": _smallest(gpu.pcie_generation for gpu in gpus if gpu.pcie_generation),
         "pcie_width": _smallest(gpu.pcie_width for gpu in gpus if gpu.pcie_width),
-        "gpus": [
-            {
-                "type": gpu.name,
-                "mem": gpu.memory_bytes // MIB if gpu.memory_bytes else None,
-                "pcie_gen": gpu.pcie_generation,
-                "pcie_width": gpu.pcie_width,
-            }
-            for gpu in gpus
-        ],
+        "gpus": [gpu.report for gpu in gpus],
     }
 
 
@@ -127,13 +134,45 @@ def _gpu(pynvml: Any, index: int) -> Gpu | None:
         return None
     memory = _ask(pynvml.nvmlDeviceGetMemoryInfo, handle)
     return Gpu(
-        name=name.decode(errors="replace") if isinstance(name, bytes) else str(name),
+        name=_text(name),
+        uuid=_text(_ask(pynvml.nvmlDeviceGetUUID, handle) or ""),
         memory_bytes=memory.total if memory is not None else None,
         power_limit_watts=_watts(_ask(pynvml.nvmlDeviceGetPowerManagementLimit, handle)),
         power_limit_default_watts=_watts(_ask(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
         pcie_generation=_ask(pynvml.nvmlDeviceGetMaxPcieLinkGeneration, handle),
         pcie_width=_ask(pynvml.nvmlDeviceGetMaxPcieLinkWidth, handle),
+        ranges=_ranges(pynvml, handle),
     )
+
+
+def _ranges(pynvml: Any, handle: Any) -> GpuRanges:
+    """What may be set. The driver takes settings only from root, and clock locks only on newer cards."""
+    if os.geteuid() != 0:
+        return GpuRanges()
+    architecture = _ask(pynvml.nvmlDeviceGetArchitecture, handle) or 0
+    memory = _ask(pynvml.nvmlDeviceGetSupportedMemoryClocks, handle) or []
+    core = _ask(pynvml.nvmlDeviceGetSupportedGraphicsClocks, handle, max(memory)) if memory else []
+    core_max = _ask(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_GRAPHICS)
+    memory_max = _ask(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_MEM)
+    locks_core = architecture >= pynvml.NVML_DEVICE_ARCH_VOLTA
+    locks_memory = architecture >= pynvml.NVML_DEVICE_ARCH_AMPERE
+    return GpuRanges(
+        pl=_power_range(_ask(pynvml.nvmlDeviceGetPowerManagementLimitConstraints, handle)),
+        core_lock=_clock_range(core, core_max) if locks_core else None,
+        mem_lock=_clock_range(memory, memory_max) if locks_memory else None,
+        core_offset=_ask(pynvml.nvmlDeviceGetGpcClkMinMaxVfOffset, handle),
+        mem_offset=_ask(pynvml.nvmlDeviceGetMemClkMinMaxVfOffset, handle),
+    )
+
+
+def _power_range(milliwatts: list[int] | None) -> Range | None:
+    return (milliwatts[0] / 1_000, milliwatts[1] / 1_000) if milliwatts else None
+
+
+def _clock_range(supported: list[int] | None, most: int | None) -> Range | None:
+    if supported:
+        return min(supported), max(supported)
+    return (1, most) if most else None
 
 
 def _ask(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -144,6 +183,10 @@ def _ask(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
     except pynvml.NVMLError:
         return None
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def _watts(milliwatts: int | None) -> float | None:

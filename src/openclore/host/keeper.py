@@ -7,15 +7,18 @@ from contextlib import suppress
 
 import msgspec
 
+from openclore.api.gigaspot import GpuClocks
 from openclore.api.hostlink import Assignment, Container, ContainerState
 
 from .logs import DETAIL_LENGTH_MAX, Trouble, get_logger
-from .plan import Abandon, Action, Actual, Deploy, Moment, Remove, Wanted, plan, report
-from .runtime import DeploymentFailed, Found, Runtime, RuntimeTrouble
+from .plan import Abandon, Action, Actual, Deploy, Moment, Remove, Wanted, plan, report, whose_clocks
+from .runtime import ClocksRefused, DeploymentFailed, Found, Runtime, RuntimeTrouble, Tuner
 from .state import LastWord
 
 LOOK_SECONDS = 1.0
 RETRY_SECONDS = 3.0
+CLOCKS_SECONDS = 10.0
+"""How often GPUs that an order has set are looked at: a driver that was reloaded forgets."""
 LAST_REMOVALS_SECONDS_MAX = 3.0
 PAID_SECONDS_UNREMEMBERED = 60
 """`paid_until` moves with every beat; so much of it may be lost in a restart to spare the disk."""
@@ -35,6 +38,7 @@ class Keeper:
     def __init__(
         self,
         runtime: Runtime,
+        tuner: Tuner,
         known: LastWord | None = None,
         remember: Callable[[LastWord], None] = lambda word: None,
         clock: Callable[[], float] = time.time,
@@ -44,6 +48,7 @@ class Keeper:
     ) -> None:
         self.changed = asyncio.Event()
         self._runtime = runtime
+        self._tuner = tuner
         self._remember = remember
         self._clock = clock
         self._steady_clock = steady_clock
@@ -61,10 +66,14 @@ class Keeper:
         self._progress: dict[int, ContainerState] = {}
         self._deploying: dict[int, asyncio.Task[None]] = {}
         self._removing: dict[int, asyncio.Task[None]] = {}
+        self._tuning: asyncio.Task[None] | None = None
+        self._held: tuple[float, list[GpuClocks]] | None = None
+        self._clocks_refused: dict[int, str] = {}
         self._reported: list[Container] = []
         self._stale: set[int] = set()
         self._wake = asyncio.Event()
         self._log = get_logger()
+        self._clocks_trouble = Trouble(self._log, "the GPUs run as they should again")
         self._look_trouble = Trouble(self._log, f"the {runtime.name} runtime answers again")
         self._order_troubles: dict[int, Trouble] = {}
 
@@ -90,7 +99,7 @@ class Keeper:
 
     def containers(self) -> list[Container]:
         """What to tell the market."""
-        return report(self._actual(), self._progress, self._remarks)
+        return report(self._actual(), self._progress, self._remarks | self._clocks_refused)
 
     async def look(self) -> bool:
         """See what is there; False where the runtime doesn't answer, and then the last view stays."""
@@ -104,6 +113,9 @@ class Keeper:
         # What changed hands while we looked may have been seen before or after: the next look tells.
         self._stale = worked_on - {*self._deploying, *self._removing}
         self._settled &= self._found.keys() | worked_on
+        for order_id in self._found.keys() & self._wanted.orders.keys() - self._failed.keys():
+            if self._found[order_id].container.state == "failed":
+                self._fail(order_id, self._found[order_id].container.detail)
         for order_id in self._progress.keys() - worked_on - self._deploying.keys():
             del self._progress[order_id]
         self._tell_if_changed()
@@ -117,6 +129,7 @@ class Keeper:
                 if await self.look():
                     for action in plan(self._wanted, self._actual(), self._moment()):
                         self._act(action)
+                    self._tune()
                 await self._pause()
         finally:
             await self._stop_working()
@@ -153,6 +166,32 @@ class Keeper:
             case Remove(order_id):
                 self._start(self._removing, order_id, self._remove(order_id))
 
+    def _tune(self) -> None:
+        """See that the GPUs run as they should; an order being deployed sees to that itself."""
+        deployed_meanwhile = self._wanted.orders.keys() & (self._deploying.keys() | self._stale)
+        if self._tuning or any(self._wanted.orders[order_id].clocks for order_id in deployed_meanwhile):
+            return
+        order, now = whose_clocks(self._wanted, self._actual(), self._moment()), self._steady_clock()
+        clocks = order.clocks if order else []
+        if self._held and self._held[1] == clocks and now < self._held[0] + CLOCKS_SECONDS:
+            return
+        self._held = now, clocks
+        self._tuning = asyncio.create_task(self._hold(order))
+
+    async def _hold(self, order: Assignment | None) -> None:
+        """Clocks that are refused to an order that runs are no reason to end it."""
+        try:
+            await asyncio.to_thread(self._tuner.hold, order.clocks if order else [])
+            self._clocks_trouble.passed()
+            self._clocks_refused = {}
+        except ClocksRefused as refusal:
+            self._clocks_trouble.happened(str(refusal))
+            self._clocks_refused = {order.order_id: f"the clocks were refused: {refusal}"} if order else {}
+        except Exception as defect:
+            self._log.error("a defect in the agent", exc_info=defect)
+        finally:
+            self._tuning = None
+
     def _start(
         self, tasks: dict[int, asyncio.Task[None]], order_id: int, work: Coroutine[None, None, None]
     ) -> None:
@@ -180,18 +219,35 @@ class Keeper:
             del self._order_troubles[order_id]
 
     async def _deploy(self, order: Assignment) -> None:
-        log = self._log.bind(order=order.order_id)
         before = self._found.get(order.order_id)
         try:
+            await self._provide_clocks(order, before)
             remark = await self._runtime.deploy(order, lambda state: self._note(order.order_id, state))
         except DeploymentFailed as failure:
-            self._failed[order.order_id] = str(failure)[:DETAIL_LENGTH_MAX]
-            log.warning("deployment failed", reason=str(failure))
+            self._fail(order.order_id, str(failure))
         else:
             self._remarks[order.order_id] = remark[:DETAIL_LENGTH_MAX]
             self._settled.add(order.order_id)
             adopted = before is not None and not before.unfinished
-            log.info("container adopted" if adopted else "container up", image=order.image)
+            self._log.info(
+                "container adopted" if adopted else "container up", order=order.order_id, image=order.image
+            )
+
+    async def _provide_clocks(self, order: Assignment, before: Found | None) -> None:
+        """A container does not start without the clocks that its renter pays for."""
+        if not order.clocks or (before and not before.unfinished):
+            return
+        self._held = None
+        try:
+            await asyncio.to_thread(self._tuner.hold, order.clocks)
+        except ClocksRefused as refusal:
+            if before and before.container.state == "exited":  # it holds a renter's work
+                raise RuntimeTrouble(str(refusal)) from refusal
+            raise DeploymentFailed(str(refusal)) from refusal
+
+    def _fail(self, order_id: int, reason: str) -> None:
+        self._failed[order_id] = reason[:DETAIL_LENGTH_MAX]
+        self._log.warning("deployment failed", order=order_id, reason=reason)
 
     async def _remove(self, order_id: int) -> None:
         await self._runtime.remove(order_id)
@@ -219,13 +275,14 @@ class Keeper:
 
     async def _stop_working(self) -> None:
         deployments, removals = list(self._deploying.values()), list(self._removing.values())
-        for task in deployments:
+        tuning = [self._tuning] if self._tuning else []
+        for task in (*deployments, *tuning):
             task.cancel()
         if removals:
             await asyncio.wait(removals, timeout=LAST_REMOVALS_SECONDS_MAX)
         for task in removals:
             task.cancel()
-        await asyncio.gather(*deployments, *removals, return_exceptions=True)
+        await asyncio.gather(*deployments, *removals, *tuning, return_exceptions=True)
 
 
 def _says_more(word: LastWord, remembered: LastWord) -> bool:

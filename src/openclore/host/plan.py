@@ -117,6 +117,22 @@ def plan(wanted: Wanted, actual: Actual, now: Moment) -> list[Action]:
     ]
 
 
+def whose_clocks(wanted: Wanted, actual: Actual, now: Moment) -> Assignment | None:
+    """The order at whose clocks the GPUs are to run: of those that run and set some, the newest."""
+    return next(
+        (
+            order
+            for order_id, order in sorted(wanted.orders.items(), reverse=True)
+            if order.clocks
+            and order_id not in actual.failed
+            and not wanted.unwanted(order_id, now)
+            and order_id in actual.found
+            and actual.found[order_id].container.state == "running"
+        ),
+        None,
+    )
+
+
 def report(
     actual: Actual, progress: Mapping[int, ContainerState], remarks: Mapping[int, str]
 ) -> list[Container]:

@@ -1,9 +1,10 @@
-"""What the agent needs from whatever runs the orders: a Docker Engine, or the simulation."""
+"""What the agent needs of what runs orders and sets GPUs: a Docker Engine and NVML, or the simulation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from openclore.api.gigaspot import GpuClocks
 from openclore.api.hostlink import Assignment, Container, ContainerState
 
 RuntimeName = Literal["docker", "simulated", "auto"]
@@ -36,12 +37,17 @@ class RuntimeTrouble(Exception):
     """The runtime could not do it now; nothing is known about the order itself. Try again later."""
 
 
+class ClocksRefused(Exception):
+    """The GPUs can't be made to run so. The message is a sentence for the renter."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What the runtime holds for one order.
 
     `unfinished`: `deploy` has something left to do, because the agent was interrupted while creating it
     or because the machine stopped it, not the container itself. `public_ports`: those it holds now.
+    A container of state `failed` gave up by itself, and `detail` says why.
     """
 
     container: Container
@@ -76,3 +82,17 @@ class Runtime(Protocol):
 
     async def close(self) -> None:
         """Let go of connections, never of containers that would outlive the agent."""
+
+
+class Tuner(Protocol):
+    """Sets the power limits and clocks of the machine's GPUs."""
+
+    def hold(self, clocks: list[GpuClocks]) -> None:
+        """Make the GPUs run so, in their order; [] as they did before any order.
+
+        May block. Calling it again costs little, and sets right what something else has changed meanwhile.
+        Where it is refused, what was held before still holds.
+
+        Raises:
+            ClocksRefused: The machine can't, or may not.
+        """

@@ -1,17 +1,59 @@
-"""The stand-in where no container engine answers: no containers, but ports that really listen."""
+"""The stand-in where no container engine answers: no containers, but ports that really listen.
+
+Where the machine has no GPUs either, it stands in with some that take clocks.
+"""
 
 import asyncio
 import errno
 from contextlib import suppress
 
+from openclore.api.clocks import GpuRanges, clocks_refusal
+from openclore.api.gigaspot import GpuClocks
 from openclore.api.hostlink import Assignment, Container
 
-from .runtime import DeploymentFailed, Found, Progress
+from .facts import Gpu, Gpus
+from .runtime import ClocksRefused, DeploymentFailed, Found, Progress
 
 PULL_SECONDS = 0.5
 REQUEST_SECONDS_MAX = 10.0
 REQUEST_BYTES_MAX = 65_536
 METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
+
+SIMULATED_GPUS = Gpus(
+    gpus=[
+        Gpu(
+            name="NVIDIA GeForce RTX 3090",
+            uuid=f"GPU-simulated-{number}",
+            memory_bytes=24 * 2**30,
+            power_limit_watts=350,
+            power_limit_default_watts=350,
+            pcie_generation=4,
+            pcie_width=16,
+            ranges=GpuRanges(
+                pl=(100, 366),
+                core_lock=(210, 2_100),
+                mem_lock=(405, 9_751),
+                core_offset=(-1_000, 1_000),
+                mem_offset=(-2_000, 6_000),
+            ),
+        )
+        for number in range(2)
+    ],
+    cuda_version="12.4",
+)
+
+
+class SimulatedTuner:
+    """Takes the clocks that these GPUs allow, and sets nothing."""
+
+    def __init__(self, gpus: list[Gpu]) -> None:
+        self.held: list[GpuClocks] = []
+        self._gpus = gpus
+
+    def hold(self, clocks: list[GpuClocks]) -> None:
+        if clocks and (refusal := clocks_refusal([gpu.report for gpu in self._gpus], clocks)):
+            raise ClocksRefused(refusal)
+        self.held = clocks
 
 
 class SimulatedRuntime:

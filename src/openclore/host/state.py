@@ -1,6 +1,6 @@
-"""What the agent remembers across restarts: its credential and the last word of the market.
+"""What the agent remembers across restarts: its credential, the last word of the market, and what to undo.
 
-Both hold secrets, so the directory is readable by its owner alone. Files are replaced whole.
+Some of it is secret, so the directory is readable by its owner alone. Files are replaced whole.
 """
 
 import fcntl
@@ -16,6 +16,13 @@ from .logs import get_logger
 from .runtime import HostError
 
 T = TypeVar("T")
+
+GpuSettings = dict[str, int | None]
+"""By the names of `GpuClocks`, `pl` in mW, and "persistence". A lock of None: not locked."""
+Before = dict[str, GpuSettings]
+"""What GPUs were set to before an order had them set otherwise, by UUID."""
+PrivateImages = dict[int, str]
+"""Order id to the image that was pulled for it with the renter's credentials."""
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,18 +77,36 @@ class State:
         self._write("identity.json", identity)
 
     def last_word(self) -> LastWord:
-        """What the market wanted last; nothing where that can't be read, for the market will say it again."""
-        path = self.directory / "assignments.json"
-        try:
-            return _read(path, LastWord) or LastWord()
-        except (OSError, msgspec.DecodeError) as error:
-            get_logger().warning("the last assignments can't be read", path=str(path), error=str(error))
-            return LastWord()
+        return self._recall("assignments.json", LastWord) or LastWord()
 
     def save_last_word(self, word: LastWord) -> None:
+        self._keep("assignments.json", word)
+
+    def gpus_before(self) -> Before:
+        return self._recall("gpus.json", Before) or {}
+
+    def save_gpus_before(self, before: Before) -> None:
+        self._keep("gpus.json", before)
+
+    def private_images(self) -> PrivateImages:
+        return self._recall("images.json", PrivateImages) or {}
+
+    def save_private_images(self, images: PrivateImages) -> None:
+        self._keep("images.json", images)
+
+    def _recall(self, name: str, kind: type[T]) -> T | None:
+        """Nothing where it can't be read: the market will speak again, and most is as it should be."""
+        path = self.directory / name
+        try:
+            return _read(path, kind)
+        except (OSError, msgspec.DecodeError) as error:
+            get_logger().warning("what the agent noted can't be read", path=str(path), error=str(error))
+            return None
+
+    def _keep(self, name: str, value: object) -> None:
         """A failure is logged, not raised: the containers matter more than the memory of them."""
         try:
-            self._write("assignments.json", word)
+            self._write(name, value)
         except HostError as error:
             get_logger().error(str(error))
 
