@@ -19,7 +19,7 @@ from ..api.codes import Code, Refusal
 from ..api.complaints import complaint
 from ..api.dialects import Dialect
 from ..api.endpoints import Endpoint
-from ..api.open.endpoints import IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY_PATTERN, REPLAYED_HEADER
+from ..api.open.endpoints import IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY_PATTERN, OPEN_PATH, REPLAYED_HEADER
 from ..rules.refused import InvalidInput, NotFound, Refused
 from ..store.accounts import ApiKey
 from ..store.store import StoreBusy
@@ -242,10 +242,27 @@ def _decode(endpoint: Endpoint[Any, Any], request: AnyRequest, body: bytes) -> A
         return Empty()
     try:
         if endpoint.carries == "query" or (request.method == "GET" and not body):
-            return msgspec.convert(dict(request.query_params), endpoint.request, strict=False)
+            return msgspec.convert(_query(endpoint, request), endpoint.request, strict=False)
         content_type = request.headers.get("content-type", "application/json").partition(";")[0]
         if content_type.strip().lower() != "application/json":
             raise InvalidInput("send a JSON body with Content-Type: application/json")
         return msgspec.json.decode(body or b"null", type=endpoint.request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(str(complaint(error))) from None
+
+
+def _query(endpoint: Endpoint[Any, Any], request: AnyRequest) -> dict[str, str]:
+    """The members in the query. Under /open/v1 people type them: none is unknown, none is there twice.
+
+    Raises:
+        InvalidInput: one is.
+    """
+    typed = list(request.query_params.multi_items())
+    if endpoint.below == OPEN_PATH:
+        names, known = [name for name, _ in typed], endpoint.request.__struct_encode_fields__
+        for name in names:
+            if name not in known:
+                raise InvalidInput(f"{name}: is none of {', '.join(known)}")
+            if names.count(name) > 1:
+                raise InvalidInput(f"{name}: is there more than once")
+    return dict(typed)

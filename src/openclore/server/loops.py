@@ -5,7 +5,8 @@ import time
 
 import structlog
 
-from ..usecases import hosts, idempotency, rates, settlement
+from ..rules.statistics import HOUR_SECONDS
+from ..usecases import hosts, idempotency, rates, settlement, statistics
 from .service import Service
 
 TICK_SECONDS = 1.0
@@ -22,6 +23,7 @@ class Loop:
         self._service = service
         self._evidence_at = 0.0
         self._pegged_mark = 0
+        self._hour = service.clock() // HOUR_SECONDS
         self._relisted_at = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -63,6 +65,9 @@ class Loop:
         hosts.sweep(service.market, now)
         settlement.settle_due(service.market, now)
         service.catch_up()
+        if now // HOUR_SECONDS != self._hour:
+            statistics.keep_hour(service.market, service.snapshot.listed(), now)
+            self._hour = now // HOUR_SECONDS
         if started - self._relisted_at >= RELIST_EVERY_SECONDS:
             idempotency.prune(service.market, now)
             service.refresh(None)

@@ -10,9 +10,13 @@ from ..api.endpoints import Endpoint
 from ..api.open import endpoints
 from ..api.open.events import EventsReply, ReadEvents
 from ..api.open.limits import SetSpendLimit, SpendLimitsReply
+from ..api.open.offers import OffersReply, SearchOffers
 from ..api.open.orders import OrderReply, PlaceOrder, RenewLease
+from ..api.open.servers import AddServer
+from ..api.open.statistics import HistoryReply, ReadHistory, ReadStatistics, StatisticsReply
 from ..api.open.webhooks import AddWebhook, WebhookReply, WebhooksReply
-from ..usecases import events, limits, orders, webhooks
+from ..rules.search import search
+from ..usecases import events, limits, orders, servers, statistics, webhooks
 from . import door
 from .door import Action, Call
 from .service import Service
@@ -20,6 +24,10 @@ from .streams import stream_events
 
 TEST_SECONDS = 5.0
 """How long a receiver has to answer a test message, whose sender waits."""
+
+
+async def search_offers(call: Call, request: SearchOffers) -> OffersReply:
+    return await call.service.read(lambda: search(call.service.snapshot.listed(), request))
 
 
 async def place_order(call: Call, request: PlaceOrder) -> Reply:
@@ -34,6 +42,14 @@ async def read_order(call: Call, _: Empty) -> OrderReply:
 
 async def renew_lease(call: Call, request: RenewLease) -> Reply:
     return await call.write(orders.renew_lease, call.caller, call.ids["order_id"], request, call.now)
+
+
+async def add_server(call: Call, request: AddServer) -> Reply:
+    return await call.write(servers.add_server, call.caller, request, call.now)
+
+
+async def remove_server(call: Call, _: Empty) -> Reply:
+    return await call.write(servers.remove_server, call.caller, call.ids["server_id"], call.now)
 
 
 async def list_spend_limits(call: Call, _: Empty) -> SpendLimitsReply:
@@ -89,10 +105,23 @@ async def send_test(call: Call, _: Empty) -> Reply:
     return await call.write(webhooks.keep_test, message, outcome)
 
 
+async def read_statistics(call: Call, request: ReadStatistics) -> StatisticsReply:
+    return await call.service.read(
+        lambda: statistics.read_statistics(call.service.snapshot.listed(), request)
+    )
+
+
+async def read_history(call: Call, request: ReadHistory) -> HistoryReply:
+    return await call.service.read(statistics.read_history, call.service.market, request)
+
+
 ACTIONS: dict[Endpoint[Any, Any], Action] = {
+    endpoints.SEARCH_OFFERS: search_offers,
     endpoints.PLACE_ORDER: place_order,
     endpoints.READ_ORDER: read_order,
     endpoints.RENEW_LEASE: renew_lease,
+    endpoints.ADD_SERVER: add_server,
+    endpoints.REMOVE_SERVER: remove_server,
     endpoints.LIST_SPEND_LIMITS: list_spend_limits,
     endpoints.SET_SPEND_LIMIT: set_spend_limit,
     endpoints.REMOVE_SPEND_LIMIT: remove_spend_limit,
@@ -104,6 +133,8 @@ ACTIONS: dict[Endpoint[Any, Any], Action] = {
     endpoints.REMOVE_WEBHOOK: remove_webhook,
     endpoints.ROTATE_WEBHOOK: rotate_webhook,
     endpoints.TEST_WEBHOOK: send_test,
+    endpoints.READ_STATISTICS: read_statistics,
+    endpoints.READ_HISTORY: read_history,
 }
 
 
