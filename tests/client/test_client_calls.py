@@ -125,7 +125,7 @@ ORDER = {"renting_server": 70123, "currency": "bitcoin", "image": "a/b:1"}
         ({"image": "a b"}, "image", "at most 128 letters"),
         ({"image": "docker.io/a/b/c"}, "image", "two slashes"),
         ({"renting_server": 0}, "renting_server", ">= 1"),
-        ({"renting_server": "x"}, "renting_server", "int"),
+        ({"renting_server": "x"}, "renting_server", "whole number"),
         ({"ports": {70000: "tcp"}}, "ports", "1 to 65535"),
         ({"ports": {"ssh": "tcp"}}, "ports", "1 to 65535"),
         ({"ports": {22: "udp"}}, "ports", 'each "tcp" or "http"'),

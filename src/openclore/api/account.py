@@ -2,14 +2,16 @@
 
 from typing import Any
 
+import msgspec
+
 from .base import Part, Reply
 
 
 class FeeTable(Part):
-    """Currency to percent added to the renter's price; `extra` is a surcharge on top."""
+    """Currency to percent added to the renter's price; `surcharge` (on the wire: `extra`) comes on top."""
 
     base: dict[str, float | None] | None = None
-    extra: dict[str, float | None] | None = None
+    surcharge: dict[str, float | None] | None = msgspec.field(default=None, name="extra")
 
 
 class RenterFees(Part):

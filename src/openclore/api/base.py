@@ -1,5 +1,6 @@
 """What all wire types share."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -16,11 +17,29 @@ class Request(msgspec.Struct, omit_defaults=True):
     """What a caller sends. Types are checked strictly; members it does not know are ignored."""
 
 
-class Part(msgspec.Struct, omit_defaults=True):
-    """A piece of a reply. Every member but identities may be absent (None); unknown members are ignored."""
+class Received:
+    """Adds to a reply's type what came and has no name in it. The client fills the slots, see `remember`."""
+
+    __slots__ = ("_left_out", "_place")
+    _left_out: Callable[[Any], dict[str, Any]]
+    _place: Any
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The members that this version has no name for, exactly as they came."""
+        left_out = getattr(self, "_left_out", None)
+        return left_out(self._place) if left_out else {}
 
 
-class Reply(msgspec.Struct):
+class Part(Received, msgspec.Struct, omit_defaults=True, gc=False):
+    """A piece of a reply. Every member but identities may be absent (None); unknown members are in `extra`.
+
+    The garbage collector passes over parts, which makes large replies quicker to read: a part must never
+    be made to point to itself.
+    """
+
+
+class Reply(Received, msgspec.Struct, gc=False):
     """The success envelope: payload members at top level next to `code` 0. Nothing is left out."""
 
     code: int

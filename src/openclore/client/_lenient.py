@@ -9,6 +9,10 @@ from typing import Any, Union, get_args, get_origin
 import msgspec
 from msgspec.structs import fields
 
+from openclore.api.base import Part, Reply
+
+from ._extra import remember, remember_itself
+
 
 class Mismatch(Exception):
     """This value can't become that type, not even with members left out."""
@@ -23,9 +27,11 @@ def lenient(wanted: Any, value: Any) -> Any:
         Mismatch: not the right kind of thing, or without a member that must be there (a row's id).
     """
     try:
-        return msgspec.convert(value, wanted, strict=False)
+        found = msgspec.convert(value, wanted, strict=False)
     except (msgspec.ValidationError, ValueError, OverflowError):
         return _walked(wanted, value)
+    remember(found, lambda: value)
+    return found
 
 
 def _walked(wanted: Any, value: Any) -> Any:
@@ -56,9 +62,12 @@ def _struct(wanted: type[msgspec.Struct], value: Any) -> msgspec.Struct:
             if field.required:
                 raise
     try:
-        return wanted(**members)
+        made = wanted(**members)
     except TypeError as problem:
         raise Mismatch(str(problem)) from problem
+    if isinstance(made, Part | Reply):
+        remember_itself(made, value)
+    return made
 
 
 def _first_fitting(arms: tuple[Any, ...], value: Any) -> Any:

@@ -40,6 +40,7 @@ from .errors import CloreError, NotFoundError, OutcomeUnknownError, SignInError
 from .profiles import access
 
 R = TypeVar("R", bound=Reply)
+T = TypeVar("T")
 
 SEEK_SECONDS = 30.0
 SEEK_PAUSE_SECONDS = 1.5
@@ -219,8 +220,12 @@ class Clore:
         carried: Order | int | None = None
         problem: CloreError | None = None
         try:
-            answer = self._answer(CREATE_ORDER, order, sent)
-            carried = _wire.order_in(_wire.parsed(CREATE_ORDER, answer, secret=self._key))
+            carried = self._tried(
+                CREATE_ORDER,
+                order,
+                lambda answer: _wire.order_in(_wire.parsed(CREATE_ORDER, answer, secret=self._key)),
+                sent,
+            )
         except CloreError as error:
             if not error.ambiguous:
                 raise
@@ -310,19 +315,23 @@ class Clore:
 
     def _call(self, endpoint: Endpoint[Any, R], request: Request) -> R:
         """Make a call and read its reply."""
-        return _wire.decoded(endpoint, self._answer(endpoint, request), secret=self._key)
+        return self._tried(
+            endpoint, request, lambda answer: _wire.decoded(endpoint, answer, secret=self._key)
+        )
 
-    def _answer(
-        self, endpoint: Endpoint[Any, Any], request: Request, sent: _wire.Moment | None = None
-    ) -> _wire.Answer:
-        """The successful answer to a call, tried as often as is safe; `sent` learns when it was sent last."""
+    def _tried(
+        self,
+        endpoint: Endpoint[Any, Any],
+        request: Request,
+        read: Callable[[_wire.Answer], T],
+        sent: _wire.Moment | None = None,
+    ) -> T:
+        """What is read from the answer to a call, tried as often as is safe; `sent` learns when."""
         attempt = 1
         unclear = False
         while True:
             try:
-                answer = self._attempt(endpoint, request, sent)
-                _wire.check(endpoint, answer, secret=self._key)
-                return answer
+                return read(self._attempt(endpoint, request, sent))
             except CloreError as error:
                 error.repeated = unclear
                 unclear = unclear or error.ambiguous
@@ -374,7 +383,8 @@ class Clore:
         if self._key:
             headers["auth"] = self._key
         deadline = self._clock() + self._total_seconds
-        body = bytearray()
+        chunks: list[bytes] = []
+        size = 0
         try:
             with self._http.stream(
                 message.method,
@@ -384,16 +394,16 @@ class Clore:
                 headers=headers,
             ) as response:
                 for chunk in response.iter_bytes():
-                    body += chunk
-                    if len(body) > BODY_BYTES_MAX:
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    if size > BODY_BYTES_MAX:
                         raise too_large(endpoint.name, response.status_code)
                     if self._clock() > deadline:
                         raise too_slow(endpoint.name, self._total_seconds)
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
             raise translated(error, endpoint.name, self.base_url) from error
-        return _wire.Answer(
-            response.status_code, {k.lower(): v for k, v in response.headers.items()}, bytes(body)
-        )
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return _wire.Answer(response.status_code, headers, b"".join(chunks))
 
     # Orders without an id ---------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from openclore.api.endpoints import Endpoint
 from openclore.api.orders import CreateOrder, EnvName, EnvValue, Order
 
 from . import errors as e
+from ._extra import remember
 from ._lenient import Mismatch, lenient
 
 Q = TypeVar("Q", bound=Request)
@@ -130,16 +131,6 @@ def _good_variable(name: Any, value: Any) -> bool:
 # Answers --------------------------------------------------------------------------------------------
 
 
-def check(endpoint: Endpoint[Any, Any], answer: Answer, *, secret: str | None = None) -> None:
-    """Raise the error that an answer means, if it is no success; cheap if it is one."""
-    try:
-        reply = msgspec.json.decode(answer.body, type=Reply, strict=False)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        reply = None
-    if reply is None or reply.code != Code.OK:
-        parsed(endpoint, answer, secret=secret)
-
-
 def decoded(endpoint: Endpoint[Any, R], answer: Answer, *, secret: str | None = None) -> R:
     """The typed reply of a successful call.
 
@@ -155,6 +146,7 @@ def decoded(endpoint: Endpoint[Any, R], answer: Answer, *, secret: str | None = 
         pass
     else:
         if reply.code == Code.OK:
+            remember(reply, lambda: _content(answer.body))
             return reply
     content = parsed(endpoint, answer, secret=secret)
     try:
@@ -175,11 +167,11 @@ def parsed(endpoint: Endpoint[Any, Any], answer: Answer, *, secret: str | None =
     Raises:
         CloreError: the subclass that fits.
     """
-    text = answer.body.decode("utf-8-sig", "replace")
+    text = _text(answer.body)
     if secret:
         text = text.replace(secret, "[key]")
     try:
-        content = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        content = _json(text)
     except (ValueError, RecursionError):
         raise _by_status(endpoint, answer, _glimpse(text)) from None
     if not isinstance(content, dict):
@@ -188,6 +180,22 @@ def parsed(endpoint: Endpoint[Any, Any], answer: Answer, *, secret: str | None =
     if code == Code.OK:
         return {**content, "code": 0}
     raise _failure(endpoint, answer, code, content)
+
+
+def _content(body: bytes) -> Any:
+    return _json(_text(body))
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8-sig", "replace")
+
+
+def _json(text: str) -> Any:
+    """
+    Raises:
+        ValueError: not JSON.
+    """
+    return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
 
 
 def _finite(digits: str) -> float | None:
@@ -291,6 +299,9 @@ _REFUSALS: dict[str, tuple[type[e.CloreError], str]] = {
     Refusal.YOU_DONT_OWN_THIS_ORDER: (e.NotFoundError, "this is not an order of yours"),
     Refusal.ORDER_NOT_ACTIVE: (e.NotFoundError, "the order is already over"),
     Refusal.ORDER_DONT_EXIST: (e.NotFoundError, "there is no such order"),
+    Refusal.SPEND_LIMIT_REACHED: (e.LimitError, "it would exceed a spend limit; raise the limit first"),
+    Refusal.WEBHOOK_LIMIT_REACHED: (e.LimitError, "the account has too many webhooks; remove one first"),
+    Refusal.SERVER_IN_USE: (e.WaitError, "the server is listed or rented; hide it and wait until it is free"),
     Refusal.SERVER_DONT_EXIST_BY_NAME: (e.NotFoundError, "none of your servers has this name"),
 }
 

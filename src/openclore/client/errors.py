@@ -10,7 +10,7 @@ CloreError
 ├── NotFoundError          no such order or server, not yours, or already over
 ├── WaitError              try again later; `retry_after_seconds` where it is known
 │   ├── RateError          ... the API key was used too often
-│   └── LimitError         ... or cancel an order first: too many of them; `limit`
+│   └── LimitError         ... or make room first: too many orders, too much spent; `limit`
 ├── RefusedError           read `error`: a refusal this version has no class for
 ├── ServiceError           the market failed; nothing is wrong with the request
 ├── ReplyError             what answered does not speak the API: check the address
@@ -135,7 +135,7 @@ class RateError(WaitError):
 
 
 class LimitError(WaitError):
-    """Too many orders at once or today."""
+    """Too many orders or webhooks, or a spend limit is reached."""
 
 
 class RefusedError(CloreError):

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ..base import Id, Reply, Request
+from ..base import Id, Part, Reply, Request
 
 PAGE_MAX = 1_000
 
@@ -29,7 +29,7 @@ class StreamEvents(Request):
     kinds: EventKinds | None = None
 
 
-class Event(msgspec.Struct, omit_defaults=True):
+class Event(Part):
     """Something that happened to the caller's account, orders or servers at `at` (Unix s); ids rise."""
 
     id: int

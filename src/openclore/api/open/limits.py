@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from ..base import NO_NUL, Reply, Request
+from ..base import NO_NUL, Part, Reply, Request
 from ..currencies import Currency
 from .orders import SpendMax
 
@@ -25,7 +25,7 @@ class SetSpendLimit(Request):
     key: Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=NO_NUL)] | None = None
 
 
-class SpendLimit(msgspec.Struct, omit_defaults=True):
+class SpendLimit(Part):
     """`spent` counts since `since` (Unix s)."""
 
     id: int

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from ..base import NO_NUL, Reply, Request
+from ..base import NO_NUL, Part, Reply, Request
 from ..currencies import Currency
 from ..offers import Offer
 
@@ -45,7 +45,7 @@ class SearchOffers(Request):
     after: Annotated[str, msgspec.Meta(max_length=256, pattern=NO_NUL)] | None = None
 
 
-class FoundOffer(msgspec.Struct, omit_defaults=True):
+class FoundOffer(Part):
     """A row of the marketplace with the price that the search compared, per **hour**.
 
     `price_currency` is "usd", or the currency that was asked for.

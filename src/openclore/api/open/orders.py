@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from ..base import Reply, Request
+from ..base import Part, Reply, Request
 from ..orders import CreateOrder, Order
 
 LEASE_SECONDS_MIN = 60
@@ -31,7 +31,7 @@ class RenewLease(Request):
     lease_seconds: LeaseSeconds | None
 
 
-class OrderStep(msgspec.Struct, omit_defaults=True):
+class OrderStep(Part):
     """Something that happened to an order at `at` (Unix s): an event's kind and what it says."""
 
     event_id: int
@@ -40,7 +40,7 @@ class OrderStep(msgspec.Struct, omit_defaults=True):
     data: dict[str, Any] = {}
 
 
-class OrderDetail(msgspec.Struct, omit_defaults=True):
+class OrderDetail(Part):
     """An order with all that is known of it.
 
     `charged` is what it has cost so far with all fees, in its currency; `key` names the API key that made it.

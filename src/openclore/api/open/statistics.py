@@ -4,10 +4,10 @@ from typing import Annotated
 
 import msgspec
 
-from ..base import NO_NUL, Reply, Request
+from ..base import NO_NUL, Part, Reply, Request
 
 
-class ModelFigures(msgspec.Struct, omit_defaults=True):
+class ModelFigures(Part):
     """One model at one time. Prices are dollars per **hour** and **GPU**, on demand; None where unknown.
 
     Machines without a GPU are a model of their own, priced per hour and machine. `rented` of the listed

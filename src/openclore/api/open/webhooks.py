@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from ..base import NO_NUL, Reply, Request
+from ..base import NO_NUL, Part, Reply, Request
 
 URL_LENGTH_MAX = 2_048
 
@@ -16,7 +16,7 @@ class AddWebhook(Request):
     kinds: Annotated[list[Annotated[str, msgspec.Meta(max_length=64)]], msgspec.Meta(max_length=64)] = []
 
 
-class Delivery(msgspec.Struct, omit_defaults=True):
+class Delivery(Part):
     """One message to a receiver. `state`: waiting, delivered or failed; `next_at` while waiting.
 
     `status` is the HTTP status of the last attempt, `problem` says what went wrong.
@@ -33,7 +33,7 @@ class Delivery(msgspec.Struct, omit_defaults=True):
     problem: str | None = None
 
 
-class Webhook(msgspec.Struct, omit_defaults=True):
+class Webhook(Part):
     """A receiver. `secret` is only shown when it is made or rotated."""
 
     id: int
