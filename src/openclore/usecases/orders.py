@@ -31,6 +31,7 @@ from ..store import accounts, events, orders, rates, servers
 from ..store.accounts import Account
 from . import settlement
 from .market import Market
+from .settlement import Settled
 
 _DOCKERHUB_AUTH = re.compile(r"[^:\s]+:[^:\s]+")
 
@@ -130,7 +131,14 @@ def cancel_order(market: Market, account_id: int, request: CancelOrder, now: int
             orders.add_issue(tx, order.id, request.issue, now)
 
 
-def cancel(tx: Connection, market: Market, account_id: int, order_id: int, now: int) -> Order:
+def cancel(
+    tx: Connection,
+    market: Market,
+    account_id: int,
+    order_id: int,
+    now: int,
+    settled: Settled | None = None,
+) -> Order:
     """End one's own order; the next bid gets its machine.
 
     Raises:
@@ -139,13 +147,13 @@ def cancel(tx: Connection, market: Market, account_id: int, order_id: int, now: 
     order = orders.by_id(tx, order_id)
     if order is None or order.account_id != account_id:
         raise Refused(Refusal.YOU_DONT_OWN_THIS_ORDER)
-    settlement.settle(tx, market.policy, account_id, order.currency, now)
+    settlement.settle(tx, market.policy, account_id, order.currency, now, settled)
     order = orders.by_id(tx, order.id)
     if order is None or order.state is State.ENDED:
         raise Refused(Refusal.ORDER_NOT_ACTIVE)
     settlement.end(tx, order, now, EndReason.CANCELLED)
-    settlement.settle(tx, market.policy, account_id, order.currency, now)
-    settlement.reassign(tx, market.policy, order.server_id, now)
+    settlement.settle(tx, market.policy, account_id, order.currency, now, settled)
+    settlement.reassign(tx, market.policy, order.server_id, now, settled)
     return order
 
 
@@ -274,7 +282,9 @@ def terms(
     }
 
 
-def enter(tx: Connection, market: Market, server: Server, order: Order, now: int) -> Order:
+def enter(
+    tx: Connection, market: Market, server: Server, order: Order, now: int, settled: Settled | None = None
+) -> Order:
     """Bring a new order of a settled account to its server; the order as it is then.
 
     An order on demand takes the machine at once, from a bid if one has it. A bid waits, unless it is the
@@ -291,7 +301,7 @@ def enter(tx: Connection, market: Market, server: Server, order: Order, now: int
     else:
         holder = orders.holder(tx, server.id)
         if holder is not None:
-            settlement.outbid(tx, market.policy, holder, now)
+            settlement.outbid(tx, market.policy, holder, now, settled)
         order = orders.add(tx, running)
         servers.assignments_changed(tx, server.id)
     if order.deployment.ports:
@@ -307,8 +317,8 @@ def enter(tx: Connection, market: Market, server: Server, order: Order, now: int
         price=money.to_text(order.price),
         currency=order.currency,
     )
-    settlement.settle(tx, market.policy, order.account_id, order.currency, now)
-    settlement.reassign(tx, market.policy, server.id, now)
+    settlement.settle(tx, market.policy, order.account_id, order.currency, now, settled)
+    settlement.reassign(tx, market.policy, server.id, now, settled)
     made = orders.by_id(tx, order.id)
     assert made is not None
     return made

@@ -17,16 +17,35 @@ from ..rules.policy import Policy
 from ..rules.refused import Refused
 from ..rules.servers import DAY_SECONDS, Server, continues
 from ..store import events, ledger, limits, orders, rates, servers
+from ..store.ledger import LedgerAccount
 from ..store.limits import SpendLimit
 from .market import Market
 
+Settled = set[tuple[int, Currency]]
+"""The wallets, by account and currency, that one transaction has brought up to its `now` already.
 
-def settle(tx: Connection, policy: Policy, account_id: int, currency: Currency, now: int) -> None:
+Who changes many orders hands it from change to change, and calls `settle_again` at the end: settling looks
+at every order of a wallet, and this way it is done twice and not twice for every change.
+"""
+
+
+def settle(
+    tx: Connection,
+    policy: Policy,
+    account_id: int,
+    currency: Currency,
+    now: int,
+    settled: Settled | None = None,
+) -> None:
     """Bring one wallet up to `now`: end what reached its end, each at its second, then post what accrued.
 
     Nobody is charged for a host's silence, whether or not the loop has noticed it yet. A machine that becomes
-    free goes to the best bid that waits for it.
+    free goes to the best bid that waits for it. A wallet among `settled` is left alone.
     """
+    if settled is not None:
+        if (account_id, currency) in settled:
+            return
+        settled.add((account_id, currency))
     wallet = ledger.wallet(tx, account_id, currency)
     running = [
         _at_evidence(tx, policy, order, now) for order in orders.active_on_wallet(tx, account_id, currency)
@@ -46,16 +65,24 @@ def settle(tx: Connection, policy: Policy, account_id: int, currency: Currency, 
             _turn_windows(tx, counted, running, window_end if running else now // DAY_SECONDS * DAY_SECONDS)
         else:
             break
-    running = [_post(tx, order, now) for order in running]
+    running = [order if _is_posted(order, now) else _post(tx, order, now) for order in running]
     _schedule(tx, policy, wallet.id, running, _limits(tx, account_id, currency))
     for server_id in freed:
-        reassign(tx, policy, server_id, now)
+        reassign(tx, policy, server_id, now, settled)
 
 
-def settle_account(tx: Connection, policy: Policy, account_id: int, now: int) -> None:
+def settle_again(tx: Connection, policy: Policy, settled: Settled, now: int) -> None:
+    """Bring the wallets whose orders have changed up to date once more, and note when they need a look."""
+    for account_id, currency in sorted(settled):
+        settle(tx, policy, account_id, currency, now)
+
+
+def settle_account(
+    tx: Connection, policy: Policy, account_id: int, now: int, settled: Settled | None = None
+) -> None:
     """Bring all wallets of an account that have running orders up to `now`."""
     for currency in sorted({order.currency for order in orders.of_renter(tx, account_id, with_ended=False)}):
-        settle(tx, policy, account_id, currency, now)
+        settle(tx, policy, account_id, currency, now, settled)
 
 
 def settle_holder(tx: Connection, policy: Policy, server_id: int, now: int) -> None:
@@ -101,7 +128,9 @@ def end(tx: Connection, order: Order, at: int, reason: EndReason, detail: str = 
     return order
 
 
-def reassign(tx: Connection, policy: Policy, server_id: int, now: int) -> None:
+def reassign(
+    tx: Connection, policy: Policy, server_id: int, now: int, settled: Settled | None = None
+) -> None:
     """Give a machine to the order that should have it now, and tell the one that had it.
 
     A bid whose wallet can't pay its next minute ends as exhausted instead of winning.
@@ -113,28 +142,28 @@ def reassign(tx: Connection, policy: Policy, server_id: int, now: int) -> None:
         if winner is None or (holder is not None and holder.id == winner.id):
             return
         if holder is not None:
-            outbid(tx, policy, holder, now)
+            outbid(tx, policy, holder, now, settled)
             continue
-        settle(tx, policy, winner.account_id, winner.currency, now)
+        settle(tx, policy, winner.account_id, winner.currency, now, settled)
         current = orders.by_id(tx, winner.id)
         if current is None or current.state is not State.WAITING or orders.holder(tx, server_id):
             continue
-        _place(tx, policy, current, now)
+        _place(tx, policy, current, now, settled)
 
 
-def outbid(tx: Connection, policy: Policy, order: Order, now: int) -> None:
+def outbid(tx: Connection, policy: Policy, order: Order, now: int, settled: Settled | None = None) -> None:
     """Take the machine from a bid, which waits from now on."""
-    settle(tx, policy, order.account_id, order.currency, now)
+    settle(tx, policy, order.account_id, order.currency, now, settled)
     current = orders.by_id(tx, order.id)
     if current is None or not current.holds:
         return
     _post(tx, spot.outbid(billing.stopped(current, now)), now)
     servers.assignments_changed(tx, order.server_id)
-    settle(tx, policy, order.account_id, order.currency, now)
+    settle(tx, policy, order.account_id, order.currency, now, settled)
     _tell(tx, events.Kind.ORDER_OUTBID, order, now)
 
 
-def _place(tx: Connection, policy: Policy, order: Order, now: int) -> None:
+def _place(tx: Connection, policy: Policy, order: Order, now: int, settled: Settled | None) -> None:
     """Give a free machine to a waiting bid of a settled wallet."""
     server = servers.by_id(tx, order.server_id)
     placed = msgspec.structs.replace(order, state=State.PLACED, posted_at=max(order.posted_at, now))
@@ -145,12 +174,12 @@ def _place(tx: Connection, policy: Policy, order: Order, now: int) -> None:
         except Refused as refused:
             empty = refused.refusal is Refusal.NOT_ENOUGH_BALANCE
             end(tx, order, now, EndReason.EXHAUSTED if empty else EndReason.LIMIT_REACHED)
-            settle(tx, policy, order.account_id, order.currency, now)
+            settle(tx, policy, order.account_id, order.currency, now, settled)
             return
-    orders.save(tx, placed)
+    _post(tx, placed, now)
     servers.assignments_changed(tx, order.server_id)
     _tell(tx, events.Kind.ORDER_WON, order, now)
-    settle(tx, policy, order.account_id, order.currency, now)
+    settle(tx, policy, order.account_id, order.currency, now, settled)
 
 
 def _tell(tx: Connection, kind: events.Kind, order: Order, now: int) -> None:
@@ -208,28 +237,20 @@ def _at_evidence(tx: Connection, policy: Policy, order: Order, now: int) -> Orde
     return take_offline(tx, server, now) or order
 
 
+def _is_posted(order: Order, now: int) -> bool:
+    """Whether the ledger holds all that the order cost, and no time has passed for it since."""
+    still = order.active_since is None or order.posted_at >= now
+    return still and not billing.outstanding(order, now)
+
+
 def _post(tx: Connection, order: Order, now: int) -> Order:
     """Pay the host and the market what the order cost beyond what they have; the order as kept."""
     cost = billing.cost(order, now)
-    renter = ledger.wallet(tx, order.account_id, order.currency)
-    shares = (
-        ("rental", ledger.wallet(tx, order.host_id, order.currency), order.paid_host, cost.to_host),
-        ("fees", ledger.market(tx, order.currency), order.paid_market, cost.to_market),
-    )
-    for kind, receiver, paid, due in shares:
-        if due > paid:
-            ledger.post(
-                tx,
-                ledger.Transfer(
-                    debit_id=renter.id,
-                    credit_id=receiver.id,
-                    amount=due - paid,
-                    kind=kind,
-                    reference=f"order:{order.id}",
-                    idempotency_key=f"order:{order.id}:{kind}:{due}",
-                    at=now,
-                ),
-            )
+    if cost.to_host > order.paid_host:
+        host = ledger.wallet(tx, order.host_id, order.currency)
+        _pay(tx, order, host, "rental", order.paid_host, cost.to_host, now)
+    if cost.to_market > order.paid_market:
+        _pay(tx, order, ledger.market(tx, order.currency), "fees", order.paid_market, cost.to_market, now)
     order = msgspec.structs.replace(
         order,
         paid_host=max(order.paid_host, cost.to_host),
@@ -238,6 +259,23 @@ def _post(tx: Connection, order: Order, now: int) -> Order:
     )
     orders.save(tx, order)
     return order
+
+
+def _pay(
+    tx: Connection, order: Order, receiver: LedgerAccount, kind: str, paid: int, due: int, now: int
+) -> None:
+    ledger.post(
+        tx,
+        ledger.Transfer(
+            debit_id=ledger.wallet(tx, order.account_id, order.currency).id,
+            credit_id=receiver.id,
+            amount=due - paid,
+            kind=kind,
+            reference=f"order:{order.id}",
+            idempotency_key=f"order:{order.id}:{kind}:{due}",
+            at=now,
+        ),
+    )
 
 
 def _limits(tx: Connection, account_id: int, currency: Currency) -> list[SpendLimit]:

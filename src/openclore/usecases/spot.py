@@ -13,6 +13,7 @@ from ..rules.servers import Visibility
 from ..store import events, orders, rates, servers
 from . import settlement
 from .market import Market
+from .settlement import Settled
 
 
 def spot_marketplace(market: Market, account_id: int, request: SpotMarketplace) -> SpotMarketplaceReply:
@@ -77,7 +78,9 @@ def set_spot_price(market: Market, account_id: int, request: SetSpotPrice, now: 
         reprice(tx, market, order, price, now)
 
 
-def reprice(tx: Connection, market: Market, order: Order, price: int, now: int) -> None:
+def reprice(
+    tx: Connection, market: Market, order: Order, price: int, now: int, settled: Settled | None = None
+) -> None:
     """Put a bid of a settled wallet at another price, and see who has the machine then."""
     if price == order.price:
         return
@@ -92,5 +95,5 @@ def reprice(tx: Connection, market: Market, order: Order, price: int, now: int) 
         price=money.to_text(price),
         currency=order.currency,
     )
-    settlement.settle(tx, market.policy, order.account_id, order.currency, now)
-    settlement.reassign(tx, market.policy, order.server_id, now)
+    settlement.settle(tx, market.policy, order.account_id, order.currency, now, settled)
+    settlement.reassign(tx, market.policy, order.server_id, now, settled)
