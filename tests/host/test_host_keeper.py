@@ -11,7 +11,7 @@ from openclore.api.hostlink import Container
 from openclore.host import plan
 from openclore.host.keeper import Keeper
 from openclore.host.runtime import DeploymentFailed, Found, RuntimeTrouble
-from openclore.host.simulated import SimulatedRuntime, SimulatedTuner
+from openclore.host.simulated import SSH_BANNER, SimulatedRuntime, SimulatedTuner
 from openclore.host.state import LastWord
 
 
@@ -378,7 +378,7 @@ def test_a_container_that_somebody_removed_by_hand_is_made_again():
 def test_a_simulated_order_answers_http_and_frees_its_ports():
     async def scenario():
         runtime = SimulatedRuntime("127.0.0.1", pull_seconds=0)
-        order = an_order(ports=ports(22, 8888))
+        order = an_order(ports=ports(80, 8888))
         async with keeping(runtime) as keeper:
             keeper.assign([order])
             await until(lambda: states(keeper) == {order.order_id: "running"})
@@ -391,7 +391,7 @@ def test_a_simulated_order_answers_http_and_frees_its_ports():
     asyncio.run(scenario())
 
 
-def test_a_simulated_order_closes_politely_on_anything_but_http():
+def test_a_simulated_order_greets_like_ssh_on_port_22_and_closes_politely():
     async def scenario():
         runtime = SimulatedRuntime("127.0.0.1", pull_seconds=0)
         order = an_order(ports=ports(22))
@@ -399,7 +399,7 @@ def test_a_simulated_order_closes_politely_on_anything_but_http():
         reader, writer = await asyncio.open_connection("127.0.0.1", order.ports[0].public)
         writer.write(b"SSH-2.0-OpenSSH\r\n")
         async with asyncio.timeout(5):
-            assert await reader.read() == b""
+            assert await reader.read() == SSH_BANNER
         writer.close()
         await runtime.close()
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from openclore.api.clocks import GpuRanges, clocks_refusal
 from openclore.api.gigaspot import GpuClocks
-from openclore.api.hostlink import Assignment, Container
+from openclore.api.hostlink import Assignment, Container, PortMap
 
 from .facts import Gpu, Gpus
 from .runtime import ClocksRefused, DeploymentFailed, Found, Progress
@@ -17,6 +17,8 @@ from .runtime import ClocksRefused, DeploymentFailed, Found, Progress
 PULL_SECONDS = 0.5
 REQUEST_SECONDS_MAX = 10.0
 REQUEST_BYTES_MAX = 65_536
+SSH_PORT = 22
+SSH_BANNER = b"SSH-2.0-OpenClore_simulated\r\n"
 METHODS = (b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ")
 
 SIMULATED_GPUS = Gpus(
@@ -57,7 +59,7 @@ class SimulatedTuner:
 
 
 class SimulatedRuntime:
-    """Answers HTTP on every public port, says what it is, and forgets everything with the process.
+    """Answers on every public port, says what it is, and forgets everything with the process.
 
     `missing_images` are the images whose pull fails, so that a renter's failure path can be rehearsed.
     """
@@ -92,7 +94,7 @@ class SimulatedRuntime:
         listeners: list[asyncio.Server] = []
         try:
             for port in order.ports:
-                listeners.append(await self._listen(order.order_id, port.public))
+                listeners.append(await listen(order.order_id, port, self._bind_address))
         except BaseException:
             _close(listeners)
             raise
@@ -106,18 +108,28 @@ class SimulatedRuntime:
         for order_id in list(self._listeners):
             await self.remove(order_id)
 
-    async def _listen(self, order_id: int, port: int) -> asyncio.Server:
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            # A cancelled visitor must not become a traceback of the stream machinery at shutdown.
-            with suppress(OSError, TimeoutError, asyncio.CancelledError):
-                await _answer(order_id, reader, writer)
-            writer.close()
 
-        try:
-            return await asyncio.start_server(answer, self._bind_address, port)
-        except OSError as error:
-            reason = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
-            raise DeploymentFailed(f"port {port} {reason} on the machine") from error
+async def listen(order_id: int, port: PortMap, bind_address: str) -> asyncio.Server:
+    """Answer on a public port: like an SSH server where the container's is 22, else with a page over HTTP.
+
+    Raises:
+        DeploymentFailed: the port can't be had.
+    """
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A cancelled visitor must not become a traceback of the stream machinery at shutdown.
+        with suppress(OSError, TimeoutError, asyncio.CancelledError):
+            if port.container == SSH_PORT:
+                writer.write(SSH_BANNER)
+                await writer.drain()
+            await _answer(order_id, reader, writer)
+        writer.close()
+
+    try:
+        return await asyncio.start_server(answer, bind_address, port.public)
+    except OSError as error:
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
+        raise DeploymentFailed(f"port {port.public} {reason} on the machine") from error
 
 
 async def _answer(order_id: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
