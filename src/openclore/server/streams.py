@@ -7,6 +7,7 @@ import structlog
 from litestar.response import Stream
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..api.codes import HTTP_STATUS, Code
 from ..api.dialects import DIALECT_HEADER
 from ..api.open.events import Event, StreamEvents
 from ..rules.refused import InvalidInput
@@ -44,6 +45,7 @@ async def stream_events(call: Call, request: StreamEvents) -> AnyResponse:
     start = await service.read(events.start_of_stream, service.market, cursor, member)
     return Stream(
         _feed(service, key, watcher, start, kinds),
+        status_code=HTTP_STATUS[Code.OK],
         media_type="text/event-stream",
         headers={
             "Cache-Control": "no-store",
