@@ -6,8 +6,9 @@ place, whatever came to the market or went from it meanwhile.
 
 import base64
 import heapq
-from collections.abc import Iterable
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Iterable
+from operator import attrgetter, itemgetter
 
 import msgspec
 
@@ -15,13 +16,10 @@ from ..api.open.offers import FoundOffer, OffersReply, SearchOffers
 from .listings import Listed, per_hour
 from .refused import InvalidInput
 
-
-class _Place(NamedTuple):
-    """Where an offer stands in an order: those without a figure last, ties by id."""
-
-    last: bool
-    figure: float
-    id: int
+_Place = tuple[bool, float, int]
+"""Where an offer stands in an order: without a figure or with, by figure, by id."""
+_Pricing = Callable[[Listed], float | None]
+_BEGINNING: _Place = (False, -math.inf, 0)
 
 
 class _Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -37,32 +35,34 @@ def search(market: Iterable[Listed], request: SearchOffers) -> OffersReply:
     Raises:
         InvalidInput: `after` is no cursor of this order.
     """
-    after = None if request.after is None else _place_in(request)
-    found = [
-        (_place(one, price, request.sort), price, one.offer)
-        for one in market
-        if _fits(one, price := _price(one, request), request)
-    ]
-    ahead = found if after is None else [hit for hit in found if hit[0] > after]
-    page = heapq.nsmallest(request.limit, ahead, key=lambda hit: hit[0])
+    after = _BEGINNING if request.after is None else _place_in(request)
+    price = _pricing(request)
+    found = [one for one in market if _fits(one, request, price)]
+    # Places are made one at a time: thousands at once would have the collector look through the whole market.
+    ahead = ((place, one) for one in found if (place := _place(one, request, price)) > after)
+    first = heapq.nsmallest(request.limit + 1, ahead, key=itemgetter(0))
+    page = first[: request.limit]
+    unit = request.currency or "usd"
     return OffersReply(
         code=0,
-        offers=[FoundOffer(offer, price, request.currency or "usd") for _, price, offer in page],
+        offers=[FoundOffer(one.offer, price(one), unit) for _, one in page],
         total=len(found),
-        next=_cursor(request, page[-1][0]) if len(page) < len(ahead) else None,
+        next=_cursor(request, page[-1][0]) if len(page) < len(first) else None,
     )
 
 
-def _price(one: Listed, request: SearchOffers) -> float | None:
-    """What the search compares; None where the host names none."""
+def _pricing(request: SearchOffers) -> _Pricing:
+    """What the search compares; None where the host names no price."""
     spot = request.order_type == "spot"
     if request.currency is None:
-        return one.usd_floor if spot else one.usd
-    price_in = one.offer.floor_per_day if spot else one.offer.price_per_day
-    return per_hour(price_in(request.currency))
+        return attrgetter("usd_floor" if spot else "usd")
+    currency = str(request.currency)  # a member of an enum is slow to look up
+    if spot:
+        return lambda one: per_hour(one.offer.floor_per_day(currency))
+    return lambda one: per_hour(one.offer.price_per_day(currency))
 
 
-def _fits(one: Listed, price: float | None, request: SearchOffers) -> bool:
+def _fits(one: Listed, request: SearchOffers, price: _Pricing) -> bool:
     offer = one.offer
     return (
         not offer.gigaspot
@@ -75,9 +75,7 @@ def _fits(one: Listed, price: float | None, request: SearchOffers) -> bool:
         and _at_least(one.vram_gb, request.vram_gb_min)
         and _at_least(one.ram_gb, request.ram_gb_min)
         and _at_least(offer.reliability, request.reliability_min)
-        and (
-            request.price_per_hour_max is None or (price is not None and price <= request.price_per_hour_max)
-        )
+        and (request.price_per_hour_max is None or _at_most(price(one), request.price_per_hour_max))
     )
 
 
@@ -85,11 +83,15 @@ def _at_least(figure: float | None, least: float | None) -> bool:
     return least is None or (figure is not None and figure >= least)
 
 
-def _place(one: Listed, price: float | None, sort: str) -> _Place:
-    by = sort.removeprefix("-")
+def _at_most(figure: float | None, most: float) -> bool:
+    return figure is not None and figure <= most
+
+
+def _place(one: Listed, request: SearchOffers, price: _Pricing) -> _Place:
+    by = request.sort.removeprefix("-")
     figure: float | None
     if by == "price":
-        figure = price
+        figure = price(one)
     elif by == "reliability":
         figure = one.offer.reliability
     elif by == "vram":
@@ -97,8 +99,8 @@ def _place(one: Listed, price: float | None, sort: str) -> _Place:
     else:
         figure = one.gpu_count if by == "gpu_count" else 0
     if figure is None:
-        return _Place(True, 0, one.offer.id)
-    return _Place(False, figure if by == sort else -figure, one.offer.id)
+        return True, 0, one.offer.id
+    return False, figure if by == request.sort else -figure, one.offer.id
 
 
 def _cursor(request: SearchOffers, place: _Place) -> str:
