@@ -11,6 +11,7 @@ from litestar.testing import TestClient
 
 from openclore.server.app import build
 from openclore.server.service import Service
+from openclore.server.settings import Settings
 from openclore.store.store import Store
 from openclore.usecases import accounts
 
@@ -71,9 +72,10 @@ def any_door(store: Store) -> Iterator[Door]:
 
 
 @contextmanager
-def a_door(store: Store) -> Iterator[Door]:
-    world = World(store)
-    service = Service(world.market, lambda: world.now)
+def a_door(store: Store, settings: Settings | None = None) -> Iterator[Door]:
+    settings = settings or Settings()
+    world = World(store, settings.policy)
+    service = Service(world.market, lambda: world.now, settings)
     service.start()
     with TestClient(build(service), raise_server_exceptions=False) as http:
         door = Door(world, service, http)
