@@ -118,18 +118,23 @@ class Snapshot:
         self._lock = threading.Lock()
 
     def put(self, listings: dict[int, Listing]) -> None:
-        """Take in changed servers."""
+        """Take in changed servers; one caller at a time. Readers wait only while the rows are exchanged."""
+        changed: list[tuple[int, Listed | None, bytes | None]] = []
+        for server_id, (_, offer, held) in listings.items():
+            known = self._listed.get(server_id)
+            if offer is None:
+                changed.append((server_id, None, None))
+            elif known is None or (known.offer, known.held) != (offer, held):
+                changed.append((server_id, listed(offer, held), self._encoder.encode(offer)))
         with self._lock:
             for server_id, listing in listings.items():
                 self._put_owner(server_id, listing.owner)
-                if listing.offer is None:
+            for server_id, one, row in changed:
+                if one is None:
                     self._listed.pop(server_id, None)
-                    self._put_row(server_id, None)
-                    continue
-                known = self._listed.get(server_id)
-                if known is None or (known.offer, known.held) != (listing.offer, listing.held):
-                    self._listed[server_id] = listed(listing.offer, listing.held)
-                    self._put_row(server_id, self._encoder.encode(listing.offer))
+                else:
+                    self._listed[server_id] = one
+                self._put_row(server_id, row)
 
     def _put_owner(self, server_id: int, owner: int | None) -> None:
         before = self._owners.pop(server_id, None)
