@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from openclore.api.complaints import complaint
+from openclore.api.gigaspot import CreateGigaspotOrders
 from openclore.api.open.offers import SearchOffers
 from openclore.api.open.servers import AddServer
 from openclore.api.orders import CancelOrder, CreateOrder
@@ -77,3 +78,32 @@ def test_a_servers_name_is_explained(name: str) -> None:
     with pytest.raises(msgspec.ValidationError) as error:
         msgspec.convert({"name": name}, AddServer)
     assert str(complaint(error.value)) == "name: must be 1 to 64 letters, digits, spaces, _ or -"
+
+
+BID = {"renting_server": 1, "image": "a3f9c4d7e5b088d8a0bff880", "price": 1, "oc": [{"pl": 200}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"price": 0}, "[1].price: must be a number >= 0.0001"),
+        ({"image": "busybox"}, "[1].image: must be the 24-digit hexadecimal id of an image"),
+        ({"oc": []}, "[1].oc: must be a list of length >= 1"),
+        ({"oc": [{"pl": 200}, {"pl": 0}]}, "[1].oc[1].pl: must be a whole number >= 1"),
+        ({"oc": [{}]}, "[1].oc[0].pl: is required"),
+        ({"env": {"A": "s3cret&"}}, "[1].env: may hold only"),
+        ({"env": {f"A{n}": "s3cret" * 200 for n in range(20)}}, "[1].env: as JSON it must be shorter"),
+    ],
+)
+def test_of_a_list_the_item_is_named_too(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(msgspec.ValidationError) as error:
+        msgspec.convert([BID, BID | changes], CreateGigaspotOrders)
+    assert str(complaint(error.value)).startswith(sentence)
+    assert "s3cret" not in str(complaint(error.value))
+
+
+def test_an_item_that_is_no_object_is_named() -> None:
+    for wrong, sentence in (([BID, 3], "[1]: must be an object"), ([BID, {}], "[1].renting_server: is")):
+        with pytest.raises(msgspec.ValidationError) as error:
+            msgspec.convert(wrong, CreateGigaspotOrders)
+        assert str(complaint(error.value)).startswith(sentence)

@@ -14,6 +14,7 @@ FORBIDDEN_CHARACTERS = "may hold only letters, digits, white space (not in names
 
 _EXPLAINED = {
     "image": "must be at most 128 letters, digits and : @ / . _ -, with at most one colon and two slashes",
+    "[].image": "must be the 24-digit hexadecimal id of an image",
     "env": FORBIDDEN_CHARACTERS,
     "ports": 'container ports are numbers from 1 to 65535, each "tcp" or "http"',
     "type": "must be on-demand or spot",
@@ -35,7 +36,10 @@ _WORDS = {
 
 
 class Complaint(NamedTuple):
-    """The member that is wrong (None: the request as a whole), and what must hold."""
+    """The member that is wrong (None: the request as a whole), and what must hold.
+
+    In a request that is a list, the member begins with the item, counted from 0: "[3].price".
+    """
 
     member: str | None
     text: str
@@ -55,18 +59,24 @@ def complaint(error: Exception) -> Complaint:
     if isinstance(error, UnicodeError):
         return Complaint(None, "the JSON must be UTF-8 text")
     what, _, where = str(error).partition(" - at ")
+    path = re.search(r"\$(\[\d+\])?(?:\.([A-Za-z0-9_-]+))?([^`]*)", where)
+    item, member, below = path.groups() if path else (None, None, "")
+    # Of a list all is told, since its items are alike: "[3].oc[0].pl".
+    named = f"{item}.{member}{below}".replace("[...]", "") if item else member
     missing = re.search(r"missing required field `([^`]+)`", what)
     if missing:
-        return Complaint(missing.group(1), "is required")
-    path = re.search(r"\$\.([A-Za-z0-9_-]+)", where)
-    if path:
-        member = path.group(1)
+        inside = named if member else item
+        return Complaint(f"{inside}.{missing.group(1)}" if item else missing.group(1), "is required")
+    if member:
         if repr(NO_NUL) in what:
-            return Complaint(member, "must be text without NUL")
+            return Complaint(named, "must be text without NUL")
         inexact = "regex" in what or "enum" in what or "[...]" in where or "`key`" in where
-        return Complaint(member, _EXPLAINED.get(member, _plain(what)) if inexact else _plain(what))
+        known = _EXPLAINED.get(f"[].{member}" if item else "", _EXPLAINED.get(member, _plain(what)))
+        return Complaint(named, known if inexact else _plain(what))
     own = re.match(r"([a-z_]+): (.*)", what)
-    return Complaint(*own.groups()) if own else Complaint(None, _plain(what))
+    if own:
+        return Complaint(f"{item}.{own.group(1)}" if item else own.group(1), own.group(2))
+    return Complaint(item, _plain(what))
 
 
 def _plain(what: str) -> str:
