@@ -76,23 +76,42 @@ class GigaspotReply(Reply):
     creation_fees: dict[str, float | None] | None = None
 
 
+Reasons = dict[int, str]
+"""Id to the name of the refusal, as in `create_order`, or to a sentence. OpenClore's own."""
+
+
 class CreateGigaspotOrdersReply(Reply):
-    """Ids of servers. No order ids: the next snapshot has them, under the caller's `my_user_id`."""
+    """Ids of servers; on all others the bid stands. What is in `too_low_bids_servers` is in
+    `failed_to_rent_servers` too.
+
+    No order ids: the next snapshot has them, under the caller's `my_user_id`. `reasons`, by server id, are
+    OpenClore's own.
+    """
 
     status: str = "ok"
     failed_to_oc_servers: list[int] = []
     failed_to_rent_servers: list[int] = []
     too_low_bids_servers: list[int] = []
+    reasons: Reasons | msgspec.UnsetType = msgspec.UNSET
 
 
 class EditGigaspotOrdersReply(Reply):
+    """Ids of orders. What is in `too_low_bid_ids` is in `failed_to_update_ids` too; nothing of it changed.
+
+    `reasons`, by order id, are OpenClore's own.
+    """
+
     success_to_update_ids: list[int] = []
     failed_to_update_ids: list[int] = []
     too_low_bid_ids: list[int] = []
+    reasons: Reasons | msgspec.UnsetType = msgspec.UNSET
 
 
 class CancelOrdersReply(Reply):
+    """Ids of orders: not the caller's, or over already. `reasons`, by order id, are OpenClore's own."""
+
     failed_to_cancel: list[int] = []
+    reasons: Reasons | msgspec.UnsetType = msgspec.UNSET
 
 
 # The snapshot ---------------------------------------------------------------------------------------

@@ -68,6 +68,12 @@ def active_on_server(tx: Connection, server_id: int) -> list[Order]:
     return [_order(row) for row in rows]
 
 
+def active_of_kind(tx: Connection, kind: Kind) -> list[Order]:
+    """All orders of a kind that are not over, oldest first."""
+    rows = tx.execute(select(orders).where(orders.c.kind == kind, ACTIVE).order_by(orders.c.id))
+    return [_order(row) for row in rows]
+
+
 def holders(tx: Connection, among: Sequence[int] | None) -> dict[int, Kind]:
     """Server id to the kind of the order that holds it, among these servers or among all."""
     query = select(orders.c.server_id, orders.c.kind).where(HOLDING)

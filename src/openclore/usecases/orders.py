@@ -176,12 +176,12 @@ def my_orders(
         found = orders.of_renter(tx, account_id, with_ended=request.return_completed, ended_since=ended_since)
         found = [order for order in found if order.created_at <= now - row_delay_seconds]
         machines = {s.id: s for s in servers.by_ids(tx, sorted({order.server_id for order in found}))}
-        limit = _orders_max(market, accounts.by_id(tx, account_id))
+        limit = orders_max(market, accounts.by_id(tx, account_id))
     rows = [_row(order, machines[order.server_id], now) for order in found]
     return MyOrdersReply(code=0, orders=rows, limit=limit)
 
 
-def _orders_max(market: Market, account: Account) -> int:
+def orders_max(market: Market, account: Account) -> int:
     return market.policy.orders_max if account.orders_max is None else account.orders_max
 
 
@@ -224,7 +224,7 @@ def _rent(
             has_bid=any(order.is_bid and order.account_id == account_id for order in present),
             prices=prices,
             active_orders=orders.count_active(tx, account_id),
-            orders_max=_orders_max(market, account),
+            orders_max=orders_max(market, account),
             orders_today=orders.made_since(tx, account_id, now // DAY_SECONDS * DAY_SECONDS),
             orders_per_day_max=market.policy.orders_per_day_max,
         )
