@@ -2,13 +2,12 @@
 
 import functools
 import re
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
-
-from openclore import __version__
 
 from ..api import describe
 from ..api.base import Reply
@@ -80,7 +79,7 @@ def document(title: str, description: str, base: str, endpoints: tuple[Endpoint[
             paths.setdefault(endpoint.path, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": __version__, "description": description},
+        "info": {"title": title, "version": version("openclore"), "description": description},
         "servers": [{"url": base}],
         "paths": paths,
         "components": {

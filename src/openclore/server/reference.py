@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -16,8 +17,6 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Redirect
-
-from openclore import __version__
 
 from ..api import describe
 from ..api.base import Reply
@@ -79,7 +78,7 @@ def _rendered() -> tuple[str, str]:
     environment.filters |= {"prose": _prose, "json": _coloured}
     page = environment.get_template("reference.html").render(
         style=style,
-        version=__version__,
+        version=version("openclore"),
         market=_MARKET,
         chapters=[
             Chapter("The Clore API", BASE_PATH, V1_DOCUMENT, [view(e) for e in ENDPOINTS]),
