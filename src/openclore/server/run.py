@@ -42,7 +42,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
 
 
 async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
-    port = _free_port(settings.host, settings.port)
+    port = free_port(settings.host, settings.port)
     with closing(open_store(settings.database)) as store, _alone_on(settings.database):
         service = Service(Market(store, settings.policy), system_clock, settings)
         service.start()
@@ -127,7 +127,7 @@ async def _announce(host: str, port: int, ready: Callable[[str], None]) -> None:
         return
 
 
-def _free_port(host: str, port: int) -> int:
+def free_port(host: str, port: int) -> int:
     """The port, or a free one if it is 0; told early and readably when it can't be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -81,6 +81,13 @@ class Sender:
             ):
                 self._under_way[message.delivery.id] = message, asyncio.create_task(self._send(message))
 
+    async def send_due(self) -> None:
+        """Send everything that is due now, and keep what became of it."""
+        await self.turn()
+        while self._under_way:
+            await asyncio.wait({task for _, task in self._under_way.values()})
+            await self.turn()
+
     def _room(self, due: Sequence[int]) -> dict[int, int]:
         """Webhook id to how many more of its messages may be under way."""
         busy = Counter(message.delivery.webhook_id for message, _ in self._under_way.values())

@@ -23,6 +23,11 @@ def add(tx: Connection, account_id: int, name: str, init_token: str, now: int) -
     return msgspec.structs.replace(new, id=server_id)
 
 
+def put(tx: Connection, found: Sequence[Server]) -> None:
+    """Keep servers with the ids they bring."""
+    tx.execute(servers.insert(), [_values(server) for server in found])
+
+
 def save_settings(tx: Connection, server_id: int, settings: Settings) -> None:
     _update(tx, server_id, settings=msgspec.json.encode(settings).decode())
 
