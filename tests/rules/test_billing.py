@@ -164,3 +164,56 @@ def test_every_reason_ends_an_order(reason: EndReason) -> None:
         reason,
         "why",
     )
+
+
+@given(st.lists(st.tuples(st.integers(0, HOUR), prices), max_size=6), st.integers(0, HOUR))
+def test_minutes_that_have_begun_keep_their_price_however_often_it_changes(
+    changes: list[tuple[int, int]], rest: int
+) -> None:
+    order = an_order(creation_fee=0, renter_fee=0)
+    now, expected, counted, price = 1_000, 0, 0, order.price
+    for wait, new_price in changes:
+        now += wait
+        minutes = billing.started_minutes(now - 1_000)
+        expected, counted = expected + billing.spend(price, minutes - counted), minutes
+        before = billing.cost(order, now)
+        order, price = billing.repriced(order, now, new_price), new_price
+        assert billing.cost(order, now) == before
+    now += rest
+    expected += billing.spend(price, billing.started_minutes(now - 1_000) - counted)
+    assert billing.cost(order, now).spend == expected
+
+
+@given(st.integers(0, 300 * USD), st.integers(0, 300 * USD), st.sets(st.integers(1, 5)), orders_on_a_wallet)
+def test_the_first_purse_to_run_dry_ends_an_order_that_draws_on_it(
+    balance: int, left: int, limited: set[int], orders: list[Order]
+) -> None:
+    limit = Purse(left, frozenset(limited), EndReason.LIMIT_REACHED)
+    purses = [Purse(balance), limit]
+    ending = billing.next_ending(purses, orders, max(order.ends_at for order in orders))
+    if ending is None or ending.reason is EndReason.EXPIRED:
+        return
+    assert ending.at == billing.runs_dry_at(purses, orders)
+    assert ending.order_ids
+    if ending.reason is EndReason.LIMIT_REACHED:
+        assert set(ending.order_ids) <= limited
+    kept = [order for order in orders if order.id not in ending.order_ids]
+    purse = limit if ending.reason is EndReason.LIMIT_REACHED else purses[0]
+    gone = [order for order in orders if order.id in ending.order_ids]
+    paid = sum(billing.outstanding(order, ending.at - 1) for order in gone)
+    assert billing.accrued(purse.drawn_by(kept), ending.at) + paid <= purse.left
+
+
+def test_a_waiting_bid_is_not_ended_by_an_empty_wallet() -> None:
+    running = with_first_minute_paid(an_order(id=1))
+    waiting = an_order(id=2, state=State.WAITING, active_since=None, began=False, created_at=1_001)
+    ending = billing.next_ending([Purse(0)], [running, waiting], 10_000)
+    assert ending is not None
+    assert ending.order_ids == (1,)
+
+
+def test_a_lease_is_an_earlier_end() -> None:
+    order = an_order(lease_until=2_000)
+    assert (order.ends_at, order.expiry) == (2_000, EndReason.LEASE_EXPIRED)
+    late = an_order(lease_until=1_000 + 7 * HOUR)
+    assert (late.ends_at, late.expiry) == (1_000 + 6 * HOUR, EndReason.EXPIRED)
