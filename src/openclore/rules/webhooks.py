@@ -9,7 +9,7 @@ import msgspec
 from .refused import InvalidInput
 
 RETRY_SECONDS = (5, 60, 300, 1_800, 7_200, 18_000, 36_000, 50_400)
-"""After the first failed attempt, the second, and so on; a day and a half in all."""
+"""After the first failed attempt, the second, and so on; nearly 32 hours in all."""
 
 SECRET_OVERLAP_SECONDS = 86_400
 """How long the previous secret signs beside a new one."""
