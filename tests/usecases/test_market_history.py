@@ -68,9 +68,19 @@ def test_a_history_is_read_by_time_and_in_pages(world: World) -> None:
         NOON + HOUR,
         NOON + 2 * HOUR,
     ]
-    first = history(world, limit=3)
+    first = history(world, since=0, limit=3)
     rest = history(world, since=(first[-1].at or 0) + 1)
     assert [row.at for row in [*first, *rest]] == [NOON + hour * HOUR for hour in range(5)]
+
+
+def test_without_a_beginning_it_is_the_newest_that_are_read(world: World) -> None:
+    for hour in range(5):
+        keep(world, NOON + hour * HOUR)
+    assert [row.at for row in history(world, limit=2)] == [NOON + 3 * HOUR, NOON + 4 * HOUR]
+    assert [row.at for row in history(world, limit=2, until=NOON + 4 * HOUR)] == [
+        NOON + 2 * HOUR,
+        NOON + 3 * HOUR,
+    ]
 
 
 def test_a_history_reaches_back_a_year(world: World) -> None:

@@ -1,8 +1,9 @@
 """The market's figures per GPU model, one row for each full hour."""
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, select
 
 from ..api.open.statistics import ModelFigures
 from ..rules.money import AMOUNT_MAX, SCALE, to_wire
@@ -39,25 +40,31 @@ def forget(tx: Connection, before: int) -> None:
     tx.execute(statistics.delete().where(statistics.c.at < before))
 
 
-def of_model(tx: Connection, gpu: str, since: int, until: int | None, limit: int) -> list[ModelFigures]:
-    """A model's figures, oldest first; Unix s, `until` not included."""
-    query = select(statistics).where(statistics.c.gpu == gpu, statistics.c.at >= since)
+def of_model(
+    tx: Connection, gpu: str, since: int | None, until: int | None, limit: int
+) -> list[ModelFigures]:
+    """A model's figures, oldest first: the first ones after `since`, without it the last ones; Unix s."""
+    query = select(statistics).where(statistics.c.gpu == gpu).limit(limit)
     if until is not None:
         query = query.where(statistics.c.at < until)
-    return [
-        ModelFigures(
-            gpu=row.gpu,
-            servers=row.servers,
-            gpus=row.gpus,
-            rented=row.rented,
-            rented_share=share(row.rented, row.servers),
-            price_p10=_dollars(row.price_p10),
-            price_p50=_dollars(row.price_p50),
-            price_p90=_dollars(row.price_p90),
-            at=row.at,
-        )
-        for row in tx.execute(query.order_by(statistics.c.at).limit(limit))
-    ]
+    if since is None:
+        return [_figures(row) for row in tx.execute(query.order_by(statistics.c.at.desc()))][::-1]
+    query = query.where(statistics.c.at >= since).order_by(statistics.c.at)
+    return [_figures(row) for row in tx.execute(query)]
+
+
+def _figures(row: Row[*tuple[Any, ...]]) -> ModelFigures:
+    return ModelFigures(
+        gpu=row.gpu,
+        servers=row.servers,
+        gpus=row.gpus,
+        rented=row.rented,
+        rented_share=share(row.rented, row.servers),
+        price_p10=_dollars(row.price_p10),
+        price_p50=_dollars(row.price_p50),
+        price_p90=_dollars(row.price_p90),
+        at=row.at,
+    )
 
 
 def _amount(dollars: float | None) -> int | None:

@@ -39,11 +39,12 @@ class StatisticsReply(Reply):
 class ReadHistory(Request):
     """One model by its exact name, hour by hour, oldest first; Unix s, `until` not included.
 
-    Where `limit` ends a reply, its last `at` + 1 is the `since` that goes on. Figures are kept for a year.
+    `limit` keeps the newest, or after `since` the oldest: the last `at` + 1 is the `since` that goes on.
+    Figures are kept for a year.
     """
 
     gpu: Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_NUL)]
-    since: Annotated[int, msgspec.Meta(ge=0, le=2**40)] = 0
+    since: Annotated[int, msgspec.Meta(ge=0, le=2**40)] | None = None
     until: Annotated[int, msgspec.Meta(ge=0, le=2**40)] | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=2_000)] = 200
 
