@@ -46,6 +46,13 @@ def test_every_reply_names_its_dialect(door: Door, live: Door) -> None:
     assert raw(live, "/open/v1/spend_limits").headers["openclore-dialect"] == "open"
 
 
+def test_a_live_market_takes_the_key_in_auth_alone(live: Door) -> None:
+    headers = {"authorization": f"Bearer {live.keys['renter']}"}
+    for path, statuses in (("/v1/wallets", (401, 3)), ("/open/v1/spend_limits", (200, 0))):
+        reply = live.http.get(path, headers=headers)
+        assert (reply.status_code, reply.json()["code"]) == statuses
+
+
 def test_a_live_market_answers_a_new_order_with_nothing_but_the_code(live: Door) -> None:
     assert live.call("create_order", ORDER) == (200, {"code": 0})
 

@@ -154,6 +154,9 @@ async def _identify(service: Service, endpoint: Endpoint[Any, Any], request: Any
     key = service.keys.recall(secret) or await service.read(service.keys.look_up, secret)
     if key is None:
         raise _NotSignedIn
+    voice = service.voice(endpoint.below + endpoint.path, key)
+    if "auth" not in request.headers and voice.dialect is Dialect.LIVE:
+        raise _NotSignedIn  # the public service knows the key in `auth` alone
     return key
 
 
