@@ -257,7 +257,7 @@ EXAMPLES: dict[str, Example] = {
         None,
         {
             "my_user_id": 902,
-            "v1_snapshot_url": "https://market.example.org/gigaspot/v1_1783700000.json",
+            "v1_snapshot_url": "https://market.example.org/gigaspot/v1_6b1f0c9d2a7e4835_1783700000.json",
             "clore_price": 0.005,
             "code": 0,
         },

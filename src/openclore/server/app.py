@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..api.codes import Code
-from . import hostgate, open_v1, openapi, reference, v1
+from . import gigaspot, hostgate, open_v1, openapi, reference, v1
 from .service import Service
 
 log = structlog.get_logger()
@@ -41,6 +41,7 @@ def build(service: Service) -> Litestar:
             readyz,
             *v1.routes(service),
             *open_v1.routes(service),
+            *gigaspot.routes(service),
             *hostgate.routes(service),
             *openapi.routes(),
             *reference.routes(service),

@@ -12,6 +12,7 @@ from ..api.base import Failure, Reply
 from ..api.codes import HTTP_STATUS, Code, Refusal
 from ..api.complaints import FORBIDDEN_CHARACTERS
 from ..api.dialects import DIALECT_HEADER, Dialect
+from ..api.gigaspot import CancelOrdersReply, CreateGigaspotOrdersReply, EditGigaspotOrdersReply
 from ..api.orders import CreateOrderReply, MyOrdersReply, Order
 from ..api.servers import MyServersReply
 from ..rules.refused import Refused
@@ -79,6 +80,8 @@ def _as_recorded(reply: Reply) -> Reply:
         case MyServersReply():
             rows = [s if s.connected else msgspec.structs.replace(s, id=None) for s in reply.servers]
             return msgspec.structs.replace(reply, servers=rows)
+        case CreateGigaspotOrdersReply() | EditGigaspotOrdersReply() | CancelOrdersReply():
+            return msgspec.structs.replace(reply, reasons=msgspec.UNSET)
     return reply
 
 

@@ -15,6 +15,7 @@ from ..store.events import Kind
 from ..usecases import servers
 from ..usecases.market import Market
 from .courier import Courier
+from .gigaspot import Files
 from .keys import Keys
 from .limits import Limits
 from .links import Links
@@ -49,6 +50,7 @@ class Service:
         self.keys = Keys(market)
         self.limits = Limits(settings.pace)
         self.snapshot = Snapshot()
+        self.gigaspot = Files(market, settings.pace.spacing_seconds)
         self.links = Links()
         self.watchers = Watchers()
         self.courier = Courier(market.policy.webhooks)

@@ -7,16 +7,24 @@ from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
 from ..api import endpoints
+from ..api.account import PohBalanceReply, RenterFeesReply
 from ..api.base import Empty, Reply
 from ..api.dialects import DIALECT_HEADER, Dialect
 from ..api.endpoints import Endpoint
+from ..api.gigaspot import (
+    CancelOrders,
+    CreateGigaspotOrder,
+    EditGigaspotOrder,
+    GigaspotReply,
+)
 from ..api.orders import CancelOrder, CreateOrder, MyOrders, MyOrdersReply
 from ..api.servers import MyServersReply, ServerConfigReply, ServerConfigRequest, SetServerSettings
 from ..api.spot import SetSpotPrice, SpotMarketplace, SpotMarketplaceReply
 from ..api.wallets import WalletsReply
-from ..usecases import accounts, orders, servers, spot
+from ..usecases import accounts, gigaspot, orders, servers, spot
 from . import door
 from .door import Action, AnyResponse, Call
+from .gigaspot import address
 from .service import Service
 from .settings import Live
 from .snapshot import preferred_encoding
@@ -85,6 +93,33 @@ async def set_server_settings(call: Call, request: SetServerSettings) -> Reply:
     return await call.write(servers.set_server_settings, call.caller, request, call.now)
 
 
+async def renter_fees(call: Call, _: Empty) -> RenterFeesReply:
+    return await call.service.read(accounts.renter_fees, call.service.market, call.caller)
+
+
+async def poh_balance(call: Call, _: Empty) -> PohBalanceReply:
+    return await call.service.read(accounts.poh_balance, call.service.market, call.caller)
+
+
+async def get_gigaspot(call: Call, _: Empty) -> GigaspotReply:
+    service = call.service
+    file = await service.read(service.gigaspot.current, call.now)
+    url = address(service, call.http, file)
+    return await service.read(gigaspot.get_gigaspot, service.market, call.caller, url)
+
+
+async def create_gigaspot_orders(call: Call, request: list[CreateGigaspotOrder]) -> Reply:
+    return await call.write(gigaspot.create_gigaspot_orders, call.caller, request, call.now, call.key_id)
+
+
+async def edit_gigaspot_orders(call: Call, request: list[EditGigaspotOrder]) -> Reply:
+    return await call.write(gigaspot.edit_gigaspot_orders, call.caller, request, call.now)
+
+
+async def cancel_orders(call: Call, request: CancelOrders) -> Reply:
+    return await call.write(gigaspot.cancel_orders, call.caller, request, call.now)
+
+
 ACTIONS: dict[Endpoint[Any, Any], Action] = {
     endpoints.WALLETS: wallets,
     endpoints.MARKETPLACE: marketplace,
@@ -96,6 +131,12 @@ ACTIONS: dict[Endpoint[Any, Any], Action] = {
     endpoints.MY_SERVERS: my_servers,
     endpoints.SERVER_CONFIG: server_config,
     endpoints.SET_SERVER_SETTINGS: set_server_settings,
+    endpoints.RENTER_FEES: renter_fees,
+    endpoints.POH_BALANCE: poh_balance,
+    endpoints.GET_GIGASPOT: get_gigaspot,
+    endpoints.CREATE_GIGASPOT_ORDERS: create_gigaspot_orders,
+    endpoints.EDIT_GIGASPOT_ORDERS: edit_gigaspot_orders,
+    endpoints.CANCEL_ORDERS: cancel_orders,
 }
 
 

@@ -48,6 +48,12 @@ def by_id(tx: Connection, account_id: int) -> Account:
     return as_struct(row, Account)
 
 
+def save(tx: Connection, account: Account) -> None:
+    values = msgspec.structs.asdict(account)
+    del values["id"]
+    tx.execute(update(accounts).where(accounts.c.id == account.id).values(**values))
+
+
 def add_key(
     tx: Connection, account_id: int, name: str, key_hash: str, now: int, dialect: Dialect | None = None
 ) -> ApiKey:

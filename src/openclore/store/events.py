@@ -13,6 +13,7 @@ from .tables import events, servers
 
 class Kind(StrEnum):
     ACCOUNT_CREATED = "account_created"
+    ACCOUNT_CHANGED = "account_changed"
     KEY_CREATED = "key_created"
     KEY_REVOKED = "key_revoked"
     WALLET_CREDITED = "wallet_credited"

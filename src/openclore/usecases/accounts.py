@@ -2,9 +2,21 @@
 
 import re
 
+import msgspec
 from sqlalchemy import Connection
 
+from ..api.account import (
+    CreationFees,
+    FeeTable,
+    PohBalance,
+    PohBalanceReply,
+    PohConfig,
+    PohOffers,
+    RenterFees,
+    RenterFeesReply,
+)
 from ..api.currencies import Currency
+from ..api.dialects import Dialect
 from ..api.wallets import Wallet, WalletsReply
 from ..rules import billing, money
 from ..rules.refused import InvalidInput
@@ -15,6 +27,7 @@ from .market import Market
 from .secrets import hashed, new_key
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
+_LIMIT_MAX = 1_000_000
 _KEY_NAME = re.compile(r"[\w .@+-]{1,64}")
 
 
@@ -35,8 +48,44 @@ def create_account(market: Market, email: str, now: int) -> Account:
         return account
 
 
-def create_key(market: Market, email: str, name: str, now: int) -> tuple[ApiKey, str]:
+def set_account(
+    market: Market,
+    email: str,
+    now: int,
+    *,
+    poh_stake: int | None = None,
+    orders_max: int | None = None,
+    servers_max: int | None = None,
+) -> Account:
+    """Set what is given; the account afterwards. A stake (10⁻⁸ CLORE) lowers the fees of new orders.
+
+    Raises:
+        InvalidInput: no such account, or a number out of bounds.
+    """
+    for name, number, most in (
+        ("orders_max", orders_max, _LIMIT_MAX),
+        ("servers_max", servers_max, _LIMIT_MAX),
+        ("the stake", poh_stake, money.AMOUNT_MAX),
+    ):
+        if number is not None and not 0 <= number <= most:
+            raise InvalidInput(f"{name} must be 0 to {most}, got {number}")
+    given = {"poh_stake": poh_stake, "orders_max": orders_max, "servers_max": servers_max}
+    changes = {name: number for name, number in given.items() if number is not None}
+    with market.store.writing() as tx:
+        account = account_named(tx, email)
+        changed = msgspec.structs.replace(account, **changes)
+        if changed != account:
+            accounts.save(tx, changed)
+            events.append(tx, events.Kind.ACCOUNT_CHANGED, now, account_id=account.id, **changes)
+        return changed
+
+
+def create_key(
+    market: Market, email: str, name: str, now: int, dialect: Dialect | None = None
+) -> tuple[ApiKey, str]:
     """Make an API key; the key and its secret, which is not kept and can't be shown again.
+
+    One that is pinned to a dialect is spoken to in it, whatever the server's own is.
 
     Raises:
         InvalidInput: no such account, or the name is unusable or taken.
@@ -48,7 +97,7 @@ def create_key(market: Market, email: str, name: str, now: int) -> tuple[ApiKey,
         if any(key.name == name for key in accounts.keys_of(tx, account.id)):
             raise InvalidInput(f"{account.email} has a key named {name!r} already, choose another name")
         secret = new_key()
-        key = accounts.add_key(tx, account.id, name, hashed(secret), now)
+        key = accounts.add_key(tx, account.id, name, hashed(secret), now, dialect)
         events.append(tx, events.Kind.KEY_CREATED, now, account_id=account.id, key_id=key.id)
         return key, secret
 
@@ -142,6 +191,41 @@ def wallets(market: Market, account_id: int, now: int) -> WalletsReply:
             for currency in Currency
         ],
     )
+
+
+def renter_fees(market: Market, account_id: int) -> RenterFeesReply:
+    """What renting costs beyond the price, before the account's stake takes some off."""
+    fees = market.policy.fees
+    with market.store.reading() as tx:
+        stake = accounts.by_id(tx, account_id).poh_stake
+    creation: dict[str, float | None] = {str(name): amount for name, amount in fees.creation.items()}
+    return RenterFeesReply(
+        code=0,
+        renter_fees=RenterFees(
+            on_demand=FeeTable(base=dict.fromkeys(Currency, fees.renter_percent)),
+            spot=FeeTable(base=dict.fromkeys(Currency, fees.spot_renter_percent)),
+        ),
+        creation_fees=CreationFees(on_demand=creation, spot=creation),
+        poh_config=PohConfig(
+            max_reduction_percent=fees.poh_max_reduction_percent, max_poh_amount=fees.poh_max_amount
+        ),
+        poh_balance=money.to_wire(stake),
+    )
+
+
+def poh_balance(market: Market, account_id: int) -> PohBalanceReply:
+    """The stake, as the operator set it: the market knows of no addresses and no leases."""
+    with market.store.reading() as tx:
+        stake = money.to_wire(accounts.by_id(tx, account_id).poh_stake)
+    offers = PohOffers(
+        rented_amount=0,
+        rented_on_marketplace_amount=0,
+        rented_finished_amount=0,
+        leased_amount=0,
+        leased_finished_amount=0,
+    )
+    balance = PohBalance(total=stake, free_amount=stake, reward_amount=0, offers=offers)
+    return PohBalanceReply(code=0, items=[], balance=balance, count=0)
 
 
 def account_named(tx: Connection, email: str) -> Account:
