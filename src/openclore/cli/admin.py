@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..api.currencies import Currency
+from ..api.dialects import Dialect
 from .errors import guarded
+from .host import agent_command
 from .options import CURRENCY_HELP, currency
 from .output import show_json
 
@@ -59,11 +61,55 @@ def create_account(
     _say({"id": account.id, "email": account.email}, f"account {account.id}: {account.email}", json)
 
 
+@account_app.command("set")
+@guarded
+def set_account(
+    email: Email,
+    poh_stake: Annotated[
+        str | None, typer.Option(metavar="CLORE", help="Proof of Holding: lowers the fees of new orders.")
+    ] = None,
+    orders_max: Annotated[int | None, typer.Option(help="Simultaneous orders.")] = None,
+    servers_max: Annotated[int | None, typer.Option(help="Servers it may register.")] = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Give an account a stake, or other limits than the market's. What is not given stays."""
+    from ..rules import money
+    from ..usecases import accounts
+
+    with _market(data_dir, database_url) as market:
+        account = accounts.set_account(
+            market,
+            email,
+            _now(),
+            poh_stake=None if poh_stake is None else money.from_text(poh_stake),
+            orders_max=orders_max,
+            servers_max=servers_max,
+        )
+        policy = market.policy
+    shown = {
+        "email": account.email,
+        "poh_stake": money.to_wire(account.poh_stake),
+        "orders_max": policy.orders_max if account.orders_max is None else account.orders_max,
+        "servers_max": policy.servers_max if account.servers_max is None else account.servers_max,
+    }
+    stake = money.to_text(account.poh_stake)
+    text = (
+        f"{account.email} has a stake of {stake} CLORE, may have {shown['orders_max']} orders at once "
+        f"and {shown['servers_max']} servers"
+    )
+    _say(shown, text, json)
+
+
 @key_app.command("create")
 @guarded
 def create_key(
     email: Email,
     name: Annotated[str, typer.Option(help="What the key is for.")] = "default",
+    dialect: Annotated[
+        Dialect | None, typer.Option(help="Speak to this key so, whatever the server's own dialect is.")
+    ] = None,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
     json: Json = False,
@@ -72,9 +118,10 @@ def create_key(
     from ..usecases import accounts
 
     with _market(data_dir, database_url) as market:
-        key, secret = accounts.create_key(market, email, name, _now())
+        key, secret = accounts.create_key(market, email, name, _now(), dialect)
     typer.echo("Keep this key: it is not shown again.", err=True)
-    _say({"id": key.id, "account_id": key.account_id, "name": key.name, "key": secret}, secret, json)
+    shown = {"id": key.id, "account_id": key.account_id, "name": key.name, "dialect": key.dialect}
+    _say({**shown, "key": secret}, secret, json)
 
 
 @key_app.command("list")
@@ -88,7 +135,13 @@ def list_keys(
     with _market(data_dir, database_url) as market:
         keys = accounts.list_keys(market, email)
     rows = [
-        {"id": key.id, "name": key.name, "created_at": key.created_at, "revoked_at": key.revoked_at}
+        {
+            "id": key.id,
+            "name": key.name,
+            "dialect": key.dialect,
+            "created_at": key.created_at,
+            "revoked_at": key.revoked_at,
+        }
         for key in keys
     ]
     text = "\n".join(f"{key.name}  {'revoked' if key.revoked_at else 'active'}" for key in keys)
@@ -156,11 +209,7 @@ def create_server(
 
     with _market(data_dir, database_url) as market:
         server = servers.create_server(market, email, name, _now())
-    state_dir = f"~/.local/state/openclore/{server.name.replace(' ', '-')}"
-    command = (
-        f"OPENCLORE_INIT_TOKEN={server.init_token} "
-        f"openclore host --market {market_url} --state-dir {state_dir}"
-    )
+    command = agent_command(market_url, server.name, server.init_token or "")
     text = f"init token: {server.init_token}\nOn the machine, run:\n  {command}"
     _say(
         {"id": server.id, "name": server.name, "init_token": server.init_token, "command": command},

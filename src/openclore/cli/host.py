@@ -14,6 +14,12 @@ PORT_RANGE = re.compile(r"(\d{1,5})-(\d{1,5})")
 ADDRESS = re.compile(r"[A-Za-z0-9.:_-]{1,253}")
 
 
+def agent_command(market: str, name: str, init_token: str) -> str:
+    """What to run on a machine to make it this server."""
+    state_dir = f"~/.local/state/openclore/{name.replace(' ', '-')}"
+    return f"OPENCLORE_INIT_TOKEN={init_token} openclore host --market {market} --state-dir {state_dir}"
+
+
 def host(
     market: Annotated[str, typer.Option(help="Address of the market, like https://market.example.")],
     state_dir: Annotated[

@@ -15,6 +15,19 @@ from .errors import guarded
 from .output import Column, amount, price, say, show_json, show_table
 
 LIMIT_AT_TERMINAL = 40
+UNITS = {"usd": "$", "USD-Blockchain": "USD", "bitcoin": "BTC", "CLORE-Blockchain": "CLORE"}
+MACHINE = [
+    Column("CC", rank=4),
+    Column("RELIABLE", rank=5, justify="right"),
+    Column("RAM", rank=6, justify="right"),
+    Column("CORES", rank=7, justify="right"),
+    Column("DOWN", rank=8, justify="right"),
+    Column("RATING", rank=9, justify="right"),
+    Column("MAX", rank=10, justify="right"),
+    Column("CUDA", rank=11, justify="right"),
+    Column("PAY IN", rank=12),
+]
+"""What tables of offers end with, see `machine`."""
 
 
 class Sort(StrEnum):
@@ -144,7 +157,7 @@ def _sort_key(offer: Offer, sort: Sort, coin: str | None) -> tuple[float, float,
 
 
 def _columns(coin: str | None, with_rented: bool) -> list[Column]:
-    unit = {None: "$", "USD-Blockchain": "USD", "bitcoin": "BTC", "CLORE-Blockchain": "CLORE"}.get(coin, coin)
+    unit = UNITS.get(coin or "usd", coin)
     return [
         Column("ID", justify="right"),
         Column("GPU", flexible=True),
@@ -152,32 +165,31 @@ def _columns(coin: str | None, with_rented: bool) -> list[Column]:
         Column(f"{unit}/HOUR", justify="right"),
         Column(f"{unit}/DAY", rank=1, justify="right"),
         *([Column("RENTED", rank=3)] if with_rented else []),
-        Column("CC", rank=4),
-        Column("RELIABLE", rank=5, justify="right"),
-        Column("RAM", rank=6, justify="right"),
-        Column("CORES", rank=7, justify="right"),
-        Column("DOWN", rank=8, justify="right"),
-        Column("RATING", rank=9, justify="right"),
-        Column("MAX", rank=10, justify="right"),
-        Column("CUDA", rank=11, justify="right"),
-        Column("PAY IN", rank=12),
+        *MACHINE,
     ]
 
 
 def _row(offer: Offer, coin: str | None, with_rented: bool) -> Sequence[object]:
-    specs, rating = _specs(offer), offer.rating
     unit = coin or "usd"
     day = per_day(offer, coin)
     return [
         offer.id,
-        gpu_name(specs),
-        _gb(specs.gpuram),
+        gpu_name(offer.specs),
+        gb(_specs(offer).gpuram),
         price(None if day is None else day / 24, unit),
         price(day, unit),
         *(["yes" if offer.rented else "no"] if with_rented else []),
+        *machine(offer),
+    ]
+
+
+def machine(offer: Offer) -> list[object]:
+    """The cells of MACHINE."""
+    specs, rating = _specs(offer), offer.rating
+    return [
         _country(offer) or "-",
         "-" if offer.reliability is None else f"{offer.reliability:.1%}",
-        _gb(specs.ram),
+        gb(specs.ram),
         specs.cpus or "-",
         f"{specs.net.down:.0f} Mbit" if specs.net and specs.net.down is not None else "-",
         f"{amount(rating.avg, 1)} ({rating.cnt})" if rating and rating.cnt else "-",
@@ -197,11 +209,14 @@ def gpu_name(specs: Specs | None) -> str:
 
 def gpu_model(specs: Specs | None) -> str:
     """ "2x RTX 4090": the maker goes without saying."""
-    text = (specs and specs.gpu) or "-"
-    return text.replace("NVIDIA GeForce ", "").replace("NVIDIA ", "")
+    return short_model((specs and specs.gpu) or "-")
 
 
-def _gb(value: float | None) -> str:
+def short_model(name: str) -> str:
+    return name.replace("NVIDIA GeForce ", "").replace("NVIDIA ", "")
+
+
+def gb(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f} GB"
 
 
