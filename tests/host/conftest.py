@@ -1,9 +1,7 @@
 """A real Docker Engine where there is one, with images made of nothing but busybox."""
 
 import asyncio
-import io
 import shutil
-import tarfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 import structlog
-from aiodocker import Docker, DockerError
+from engine_images import a_root, delete_images, import_image
 
-from openclore.host.docker import connect_engine
 from openclore.host.runtime import RuntimeMissing
 
 
@@ -53,48 +50,12 @@ def images() -> Iterator[Images]:
     except RuntimeMissing as missing:
         pytest.skip(f"no container is tested: {missing}")
     yield named
-    asyncio.run(_delete(list(commands)))
+    asyncio.run(delete_images(list(commands)))
 
 
 async def _import(commands: dict[str, tuple[list[str], bool]], busybox: bytes) -> None:
-    engine = await connect_engine()
-    try:
-        for image, (command, with_shell) in commands.items():
-            repository, _, tag = image.partition(":")
-            params = {"fromSrc": "-", "repo": repository, "tag": tag}
-            params["changes"] = f"CMD {msgspec.json.encode(command).decode()}"
-            async with engine._query(
-                "images/create", "POST", params=params, data=io.BytesIO(_root(busybox, with_shell))
-            ) as response:
-                await response.read()
-    finally:
-        await engine.close()
-
-
-async def _delete(images: list[str]) -> None:
-    async with Docker() as engine:
-        for image in images:
-            try:
-                await engine.images.delete(image, force=True)
-            except DockerError as error:
-                if error.status != 404:
-                    raise
-
-
-def _root(busybox: bytes, with_shell: bool) -> bytes:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        _add(tar, "bin/busybox", busybox)
-        _add(tar, "www/index.html", b"hello\n")
-        _add(tar, "tmp/empty", b"")
-        for applet in ("sh", "httpd", "sleep", "cat", "env", "wc") if with_shell else ():
-            link = tarfile.TarInfo(f"bin/{applet}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-            tar.addfile(link)
-    return archive.getvalue()
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    file = tarfile.TarInfo(name)
-    file.size, file.mode = len(content), 0o755
-    tar.addfile(file, io.BytesIO(content))
+    files = {"bin/busybox": busybox, "www/index.html": b"hello\n", "tmp/empty": b""}
+    shell = {f"bin/{applet}": "busybox" for applet in ("sh", "httpd", "sleep", "cat", "env", "wc")}
+    for image, (command, with_shell) in commands.items():
+        root = a_root(files, shell if with_shell else {})
+        await import_image(image, root, f"CMD {msgspec.json.encode(command).decode()}")

@@ -3,9 +3,7 @@
 import base64
 import gzip
 import hashlib
-import io
 import json
-import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,13 +116,3 @@ def reply(request: BaseHTTPRequestHandler, status: int, body: bytes, **headers: 
 
 def digest(blob: bytes) -> str:
     return "sha256:" + hashlib.sha256(blob).hexdigest()
-
-
-def a_root(files: dict[str, bytes]) -> bytes:
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name, content in files.items():
-            file = tarfile.TarInfo(name)
-            file.size, file.mode = len(content), 0o755
-            tar.addfile(file, io.BytesIO(content))
-    return archive.getvalue()

@@ -9,7 +9,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from fake_registry import FakeRegistry, a_root
+from engine_images import a_root
+from fake_registry import FakeRegistry
 from host_fakes import FakeMarket, an_order, ports, until
 from test_host_command import an_agent
 from test_host_docker import a_runtime, an_owner, ignore, inspect, keeping

@@ -61,14 +61,59 @@ def test_the_reserve_is_a_twentieth_within_bounds(memory_gib, reserve_gib):
     assert recipe.memory_limit_bytes(memory_gib * GIB) == (memory_gib - reserve_gib) * GIB
 
 
+def unpacked(archive: bytes) -> dict[str, tuple[int, str]]:
+    """Name to mode and content."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        files = {member.name: (member.mode, tar.extractfile(member)) for member in tar.getmembers()}
+        return {name: (mode, file.read().decode() if file else "") for name, (mode, file) in files.items()}
+
+
 def test_the_command_arrives_executable_and_with_unix_line_ends():
-    with tarfile.open(fileobj=io.BytesIO(recipe.command_archive("#!/bin/bash\r\necho ü\r\n"))) as tar:
-        assert tar.getnames() == [".openclore", ".openclore/command"]
-        file = tar.getmember(".openclore/command")
-        assert file.mode == 0o755
-        content = tar.extractfile(file)
-        assert content
-        assert content.read().decode() == "#!/bin/bash\necho ü\n"
+    files = unpacked(recipe.our_files(an_order(command="#!/bin/bash\r\necho ü\r\n")))
+    assert files == {
+        ".openclore": (0o777, ""),
+        ".openclore/command": (0o755, "#!/bin/bash\necho ü\n"),
+    }
+    assert recipe.our_files(an_order()) == b""
+
+
+def test_autossh_takes_the_place_of_the_images_entry_point():
+    order = an_order(autossh=True)
+    assert (config(order)["Entrypoint"], config(order)["Cmd"]) == (["/bin/sh", "/.openclore/autossh"], [])
+    assert "Entrypoint" not in config()
+    files = unpacked(recipe.our_files(order))
+    assert list(files) == [".openclore", ".openclore/autossh", ".openclore/run-command"]
+    assert files[".openclore/autossh"][1] == recipe.AUTOSSH_SCRIPT
+
+
+def test_the_script_and_the_agent_agree_on_how_a_failure_is_told():
+    assert f"exit {recipe.AUTOSSH_FAILED_STATUS}\n" in recipe.AUTOSSH_SCRIPT
+    assert f"> {recipe.AUTOSSH_FAILURE_PATH}\n" in recipe.AUTOSSH_SCRIPT
+
+
+def an_archive(content: bytes, kind: bytes = tarfile.REGTYPE) -> bytes:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        file = tarfile.TarInfo("failure")
+        file.size, file.type = len(content), kind
+        tar.addfile(file, io.BytesIO(content))
+    return archive.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("archive", "sentence"),
+    [
+        (an_archive(b"the image has no SSH server\n"), "the image has no SSH server"),
+        (an_archive(b"a\x00b\x1b[31m\n\nc\xff"), "a b [31m c\ufffd"),
+        (an_archive(b"x" * 100_000)[:8_192], "x" * 1_024),
+        (an_archive(b"", kind=tarfile.DIRTYPE), ""),
+        (an_archive(b"", kind=tarfile.SYMTYPE), ""),
+        (b"", ""),
+        (b"garbage" * 1_000, ""),
+    ],
+)
+def test_whatever_a_container_leaves_as_its_last_word_is_one_plain_line(archive, sentence):
+    assert recipe.sentence_in(archive) == sentence
 
 
 @pytest.mark.parametrize(
@@ -183,6 +228,15 @@ def test_pull_failures_become_sentences(message, with_credentials, sentence, fin
 )
 def test_start_failures_become_sentences(message, sentence, final):
     assert sentences.start_failure(message) == sentences.Verdict(sentence, final)
+
+
+def test_ssh_needs_a_shell_in_the_image():
+    message = (
+        'runc create failed: unable to start container process: exec: "/bin/sh": stat /bin/sh: no such file'
+    )
+    verdict = sentences.start_failure(message, autossh=True)
+    assert verdict == sentences.Verdict("SSH can't be brought into the image: it has no /bin/sh", final=True)
+    assert "SSH" not in sentences.start_failure(message).sentence
 
 
 def test_long_messages_are_cut():

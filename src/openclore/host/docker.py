@@ -34,6 +34,7 @@ START_TRIES_MAX = 5
 STOP_GRACE_SECONDS = 2
 """Short: what the container's processes could still save goes away with its files."""
 ENGINE_STOP_SECONDS_MAX = 60.0
+ARCHIVE_BYTES_MAX = 8_192
 UNREACHABLE = {502, 503, 504, 900}
 """Statuses that speak of the engine, not of the request; 900 is the library's "no connection"."""
 
@@ -167,8 +168,33 @@ class DockerRuntime:
         if self._was_interrupted(state):
             detail = "stopped by a restart of the machine or its engine; it is being started again"
             return Found(Container(order_id=order_id, state="exited", detail=detail), unfinished=True)
+        if state["ExitCode"] == recipe.AUTOSSH_FAILED_STATUS and (reason := await self._gave_up(container)):
+            return Found(Container(order_id=order_id, state="failed", detail=reason))
         detail = sentences.exited(state["ExitCode"], state["OOMKilled"])
         return Found(Container(order_id=order_id, state="exited", detail=detail))
+
+    async def _gave_up(self, container: DockerContainer) -> str:
+        """The sentence that an autossh entry point left; empty where there is none.
+
+        The file is the renter's to write, so only its beginning is read.
+        """
+        path = f"containers/{container.id}/archive"
+        try:
+            async with (
+                _bounded(CALL_SECONDS_MAX),
+                self._engine._query(path, params={"path": recipe.AUTOSSH_FAILURE_PATH}) as response,
+            ):
+                try:
+                    archive = await response.content.readexactly(ARCHIVE_BYTES_MAX)
+                except asyncio.IncompleteReadError as whole:
+                    archive = whole.partial
+                finally:
+                    response.close()
+        except DockerError as error:
+            if error.status != 404:
+                raise
+            return ""
+        return recipe.sentence_in(archive)
 
     async def _provide_image(self, order: Assignment, progress: Progress) -> None:
         if not recipe.is_image_name(order.image):
@@ -271,7 +297,7 @@ class DockerRuntime:
                 raise RuntimeTrouble(
                     f"image '{order.image}' vanished before its container was made"
                 ) from error
-            raise self._start_error(order.order_id, error) from error
+            raise self._start_error(order, error) from error
         raise RuntimeTrouble(f"the container names of order {order.order_id} are taken")
 
     def _names(self, order_id: int) -> tuple[str, str]:
@@ -279,22 +305,21 @@ class DockerRuntime:
 
     async def _start_first_time(self, order: Assignment, container: DockerContainer) -> None:
         try:
-            if order.command:
+            if archive := recipe.our_files(order):
                 async with _bounded(CALL_SECONDS_MAX):
-                    archive = recipe.command_archive(order.command)
                     await container.put_archive("/", archive)  # type: ignore[no-untyped-call]
             async with _bounded(CALL_SECONDS_MAX):
                 await container.start()
         except DockerError as error:
-            raise self._start_error(order.order_id, error) from error
+            raise self._start_error(order, error) from error
 
-    def _start_error(self, order_id: int, error: DockerError) -> DeploymentFailed | RuntimeTrouble:
+    def _start_error(self, order: Assignment, error: DockerError) -> DeploymentFailed | RuntimeTrouble:
         """An order that never ran is given up; an engine that broke down meanwhile is not its fault."""
         if error.status in UNREACHABLE:
             return RuntimeTrouble(error.message)
-        verdict = sentences.start_failure(error.message)
-        self._failed_starts[order_id] += 1
-        if verdict.final or error.status == 400 or self._failed_starts[order_id] >= START_TRIES_MAX:
+        verdict = sentences.start_failure(error.message, order.autossh)
+        self._failed_starts[order.order_id] += 1
+        if verdict.final or error.status == 400 or self._failed_starts[order.order_id] >= START_TRIES_MAX:
             return DeploymentFailed(verdict.sentence)
         return RuntimeTrouble(verdict.sentence)
 
@@ -304,7 +329,9 @@ class DockerRuntime:
             await container.start()
 
     async def _run_command_once(self, order: Assignment, container: DockerContainer) -> str:
-        if not order.command:
+        if (
+            not order.command or order.autossh
+        ):  # there the entry point runs it, once it has no more to install
             return ""
         try:
             async with _bounded(CALL_SECONDS_MAX):

@@ -5,6 +5,7 @@ import io
 import re
 import tarfile
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 from openclore.api.hostlink import Assignment
@@ -29,8 +30,7 @@ SERVER_LABEL = "openclore.server"
 MARKET_LABEL = "openclore.market"
 PRIVATE_IMAGE_LABEL = "openclore.image-private"
 
-COMMAND_DIRECTORY = ".openclore"
-COMMAND_PATH = f"/{COMMAND_DIRECTORY}/command"
+OUR_DIRECTORY = ".openclore"
 RUN_ONCE_SCRIPT = """\
 (set -C; : > /.openclore/started) 2>/dev/null || exit 0
 IFS= read -r first < /.openclore/command
@@ -40,6 +40,12 @@ case "$first" in
 esac > /.openclore/command.log 2>&1
 """
 """`set -C` makes the creation of the marker atomic, so the command runs once however often this does."""
+
+AUTOSSH_SCRIPT = (files(__package__) / "autossh.sh").read_text()
+AUTOSSH_PATH = f"/{OUR_DIRECTORY}/autossh"
+AUTOSSH_FAILED_STATUS = 113
+AUTOSSH_FAILURE_PATH = f"/{OUR_DIRECTORY}/failure"
+SENTENCE_BYTES_MAX = 1_024
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ def container_config(
         labels[PRIVATE_IMAGE_LABEL] = "1"
     return {
         "Image": order.image,
+        **({"Entrypoint": ["/bin/sh", AUTOSSH_PATH], "Cmd": []} if order.autossh else {}),
         "Hostname": f"order-{order.order_id}",
         "Env": [f"{name}={value}" for name, value in order.env.items()],
         "Labels": labels,
@@ -136,21 +143,41 @@ def network_config(name: str, order_id: int, owner: Owner) -> dict[str, Any]:
     }
 
 
-def command_archive(command: str) -> bytes:
-    """The tar archive that puts `command` into the root of a container's file system.
+def our_files(order: Assignment) -> bytes:
+    """The tar archive to be unpacked at the root of the container's file system; empty: it needs none.
 
     The directory is open to all users of the container, because the image decides as whom it runs.
     """
-    script = command.replace("\r\n", "\n").encode()
+    scripts = {"command": order.command.replace("\r\n", "\n")} if order.command else {}
+    if order.autossh:
+        scripts |= {"autossh": AUTOSSH_SCRIPT, "run-command": RUN_ONCE_SCRIPT}
+    if not scripts:
+        return b""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        directory = tarfile.TarInfo(COMMAND_DIRECTORY)
+        directory = tarfile.TarInfo(OUR_DIRECTORY)
         directory.type, directory.mode = tarfile.DIRTYPE, 0o777
         tar.addfile(directory)
-        file = tarfile.TarInfo(COMMAND_PATH.removeprefix("/"))
-        file.size, file.mode = len(script), 0o755
-        tar.addfile(file, io.BytesIO(script))
+        for name, script in scripts.items():
+            content = script.encode()
+            file = tarfile.TarInfo(f"{OUR_DIRECTORY}/{name}")
+            file.size, file.mode = len(content), 0o755
+            tar.addfile(file, io.BytesIO(content))
     return archive.getvalue()
+
+
+def sentence_in(archive: bytes) -> str:
+    """The text of the first file in the beginning of a tar archive, on one line; empty: there is none."""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+            file = tar.next()
+    except tarfile.TarError:
+        return ""
+    if not file or not file.isfile():
+        return ""
+    content = archive[file.offset_data : file.offset_data + min(file.size, SENTENCE_BYTES_MAX)]
+    text = content.decode(errors="replace")
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def registry_credentials(image: str, registry_auth: str) -> dict[str, str]:

@@ -35,14 +35,16 @@ def pull_failure(image: str, message: str, with_credentials: bool) -> Verdict:
     )
 
 
-def start_failure(message: str) -> Verdict:
-    """Why a container could not be created or started."""
+def start_failure(message: str, autossh: bool = False) -> Verdict:
+    """Why a container could not be created or started, `autossh` with SSH brought into its image."""
     text = message.lower()
     if "port is already allocated" in text or "address already in use" in text:
         port = re.search(r"(?:bind for|listen tcp\d?|host port for) \S*?:(\d+)", text)
         return Verdict(f"{f'port {port[1]}' if port else 'a port'} is in use on the machine", final=False)
     if _has(text, "could not select device driver", "nvidia-container", "nvidia.com/gpu", "nvml error"):
         return Verdict(f"the machine could not give the container its GPUs: {_short(message)}", final=True)
+    if autossh and 'exec: "/bin/sh"' in text:
+        return Verdict("SSH can't be brought into the image: it has no /bin/sh", final=True)
     if _has(
         text, "executable file not found", "no command specified", "exec format error", "permission denied"
     ):
