@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from standardwebhooks import Webhook as Signer
 
 from openclore.api.currencies import Currency
 from openclore.store.store import database_url, open_store
@@ -20,9 +21,13 @@ from openclore.usecases import accounts
 from openclore.usecases.market import Market
 
 from ..processes import Process, a_server, until
+from ..receivers import a_receiver
 
 ADA = "ada@example.org"
-UNHURRIED = {"OPENCLORE_PACE__OPEN_SPACING_SECONDS": "0"}
+UNHURRIED = {
+    "OPENCLORE_PACE__OPEN_SPACING_SECONDS": "0",
+    "OPENCLORE_POLICY__WEBHOOKS__ALLOW_PRIVATE_ADDRESSES": "true",
+}
 
 
 @dataclass
@@ -158,3 +163,44 @@ def test_a_reader_that_reads_nothing_holds_up_nobody_and_misses_nothing(ours: Ou
         while b"0.00002001" not in received[-20_000:]:
             received += stuck.recv(65_536)
         assert received.count(b"event: wallet_credited") == 2_001
+
+
+def test_a_killed_server_sends_what_it_owes_when_it_is_back(ours: Ours, tmp_path: Path) -> None:
+    with a_receiver() as receiver:
+        receiver.manners = {"first": "hang", "second": "ok"}
+        made = [
+            httpx2.post(
+                f"{ours.address}/open/v1/webhooks",
+                json={"url": receiver.url(f"{path}?token=secret"), "kinds": ["wallet_credited"]},
+                headers={"auth": ours.key},
+            ).json()["webhook"]
+            for path in ("first", "second")
+        ]
+        for _ in range(20):
+            ours.credit()
+        until(lambda: len(receiver.ids("second?token=secret")) == 20, what="one receiver to have all")
+        until(lambda: receiver.ids("first?token=secret"), what="the other to hang")
+        ours.process.stop(signal.SIGKILL)
+        ours.credit()
+        receiver.manners["first"] = "ok"
+        # As if the minute were over in which what the killed server was sending is nobody else's.
+        with ours.market.store.writing() as tx:
+            tx.exec_driver_sql("UPDATE deliveries SET next_at = 0 WHERE next_at IS NOT NULL")
+        words = ("--data-dir", str(tmp_path), "--port", "0")
+        database = {"OPENCLORE_DATABASE_URL": str(ours.market.store.engine.url)}
+        with a_server(tmp_path / "second.log", *words, env=UNHURRIED | database) as (again, _):
+            for path in ("first", "second"):
+                until(lambda path=path: len(set(receiver.ids(f"{path}?token=secret"))) == 21)
+            until(lambda: states(ours.market) == {("delivered", 21)}, what="it to be written down")
+        for message in receiver.messages:
+            secret = made[message.path.startswith("/second")]["secret"]
+            Signer(secret).verify(message.body, message.headers)
+            assert secret not in ours.process.text() + again.text()
+        assert "token" not in ours.process.text() + again.text()
+
+
+def states(market: Market) -> set[tuple[str, int]]:
+    """Of each webhook's deliveries: in which state how many events are."""
+    query = "SELECT state, count(DISTINCT event_id) FROM deliveries GROUP BY webhook_id, state"
+    with market.store.reading() as tx:
+        return {(state, count) for state, count in tx.exec_driver_sql(query)}
