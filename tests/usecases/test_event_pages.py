@@ -163,3 +163,8 @@ def test_nothing_is_missed_or_doubled_while_many_write(world: World) -> None:
     everything = [event.id for event in told(world, world.renter, after=start, limit=1_000)]
     assert found == everything
     assert len(found) == len(set(found)) == 3 * count
+
+
+def test_the_contract_says_what_each_kind_is() -> None:
+    for kind in events_cases.KINDS:
+        assert kind in (Event.__doc__ or "")

@@ -19,7 +19,7 @@ _MARKET_WIDE = {Kind.RATES_SET, Kind.PRICES_REPEGGED}
 
 KINDS = sorted(set(Kind) - _MARKET_WIDE)
 
-_HOSTS_HEAR = {"type", "price", "currency", "original_price", "reason"}
+_HOSTS_HEAR = {"type", "price", "currency", "reason", "clocks"}
 _HOST_REASONS = {EndReason.FAILED, EndReason.HOST_LOST}
 
 

@@ -13,7 +13,10 @@ EventKinds = Annotated[str, msgspec.Meta(max_length=1_024)]
 
 
 class ReadEvents(Request):
-    """Events after the cursor `after`, oldest first. `kinds` is a comma-separated list."""
+    """Events after the cursor `after`, oldest first. `kinds` is a comma-separated list.
+
+    Whoever goes on with the `after` of each reply misses none and gets none twice.
+    """
 
     after: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)] = 100
@@ -23,14 +26,32 @@ class ReadEvents(Request):
 
 
 class StreamEvents(Request):
-    """Events from now on, or after the cursor `after` (the header `Last-Event-ID` says the same)."""
+    """Events from now on, or after the cursor `after`. The header `Last-Event-ID` says the same and counts
+    for more, so that a reader that reconnects misses nothing.
+
+    A quiet stream sends a comment every 15 s. It ends when its key is revoked or the market restarts. One
+    stream too many for an account is refused with code 5.
+    """
 
     after: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
     kinds: EventKinds | None = None
 
 
 class Event(Part):
-    """Something that happened to the caller's account, orders or servers at `at` (Unix s); ids rise."""
+    """Something that happened to the caller's account, orders or servers at `at` (Unix s); ids rise.
+
+    `data` says more, by kind; amounts are text, prices per day. Of the account: account_created,
+    account_changed, key_created and key_revoked (`key_id`), wallet_credited (`currency`, `amount`),
+    spend_limit_set (`currency`, `amount`, `period`). Of its servers: server_created, server_connected (the
+    agent said what the machine is), server_online, server_offline (`seen_until`, Unix s),
+    server_settings_changed, server_gigaspot_changed, server_removed. Of its orders, and of those on its
+    servers: order_created (`type`, `price`, `currency`), order_deploying, order_running, order_changed,
+    order_outbid (a bid waits), order_won (a bid runs), order_repriced (`price`, `currency`), order_leased
+    (`lease_until`), order_ended (`reason`, `detail`). Of its webhooks: webhook_added, webhook_rotated,
+    webhook_removed (`webhook_id`, `reason`).
+
+    A host is not told what only concerns the renter.
+    """
 
     id: int
     at: int
