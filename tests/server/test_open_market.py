@@ -40,6 +40,7 @@ def test_anybody_searches_the_market(door: Door) -> None:
         (dear, 0.2),
     ]
     assert (reply["code"], reply["total"], reply["next"]) == (0, 2, None)
+    assert {hit["price_currency"] for hit in reply["offers"]} == {"usd"}
     assert reply["offers"][0]["offer"] == next(
         row for row in door.call("marketplace", key=None)[1]["servers"] if row["id"] == cheap
     )

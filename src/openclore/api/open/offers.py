@@ -45,7 +45,7 @@ class SearchOffers(Request):
     after: Annotated[str, msgspec.Meta(max_length=256, pattern=NO_NUL)] | None = None
 
 
-class FoundOffer(Part):
+class FoundOffer(Part, omit_defaults=False):
     """A row of the marketplace with the price that the search compared, per **hour**.
 
     `price_currency` is "usd", or the currency that was asked for.
@@ -57,7 +57,7 @@ class FoundOffer(Part):
 
 
 class OffersReply(Reply):
-    """`total` matches on all pages; `next` is missing on the last."""
+    """`total` matches on all pages; `next` is null on the last."""
 
     offers: list[FoundOffer] = []
     total: int = 0
