@@ -25,7 +25,7 @@ CONNECT_SECONDS_MAX = 3.0
 """Per address, so that a dead one leaves time for the next."""
 PROBLEM_LENGTH_MAX = 200
 _ADDRESSES_MAX = 4
-_LOOKUPS_MAX = 64
+_LOOKUPS_MAX = 512
 _HEADERS = {
     "content-type": "application/json",
     "user-agent": f"OpenClore/{__version__}",
@@ -42,12 +42,13 @@ class Courier:
     def __init__(self, settings: Webhooks, resolve: Resolve | None = None) -> None:
         self._private_allowed = settings.allow_private_addresses
         self._resolve = resolve or self._look_up
-        # Threads of its own: a name whose servers hang must not hold one that use cases wait for.
+        # Threads of its own, as many as may hang: a name's dead servers hold one for longer than an attempt
+        # lasts, and it must not be one that use cases wait for.
         self._lookups = ThreadPoolExecutor(_LOOKUPS_MAX, thread_name_prefix="webhook-lookup")
 
     async def deliver(self, message: Message, timeout_seconds: float) -> Outcome:
         """Send a message once. Whatever the receiver does, this ends in time and raises nothing."""
-        attempt = _Attempt(message, rules.target(message.url, private_allowed=True))
+        attempt = _Attempt(message)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._send(attempt)
@@ -60,15 +61,15 @@ class Courier:
 
     async def _send(self, attempt: "_Attempt") -> None:
         """To the first address that can be connected to. The name is not looked up again for that."""
-        target = attempt.target
+        target = rules.target(attempt.message.url, private_allowed=True)
         addresses = await self._resolve(target.host, target.port)
         if not self._private_allowed and not all(map(rules.is_public, addresses)):
             raise _NotPublic
         *others, last = addresses[:_ADDRESSES_MAX]
         for address in others:
             with suppress(httpx2.ConnectError, httpx2.ConnectTimeout):
-                return await self._post(attempt, address)
-        return await self._post(attempt, last)
+                return await self._post(attempt, target, address)
+        return await self._post(attempt, target, last)
 
     async def _look_up(self, host: str, port: int) -> list[str]:
         loop = asyncio.get_running_loop()
@@ -77,11 +78,11 @@ class Courier:
         )
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
-    async def _post(self, attempt: "_Attempt", address: str) -> None:
+    async def _post(self, attempt: "_Attempt", target: Target, address: str) -> None:
         """A connection for this message alone: one that is kept would be found by its address, and another
         host's certificate was checked on it.
         """
-        target, message = attempt.target, attempt.message
+        message = attempt.message
         request = httpx2.Request(
             "POST",
             httpx2.URL(
@@ -107,7 +108,6 @@ class _Attempt:
     """`status` is there as soon as the receiver answered; what goes wrong afterwards changes nothing."""
 
     message: Message
-    target: Target
     status: int | None = None
 
 
