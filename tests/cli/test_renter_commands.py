@@ -373,6 +373,35 @@ def test_set_server_changes_what_is_named_and_keeps_the_rest(openclore):
     }
 
 
+def test_set_server_pegs_a_price_to_the_dollar_and_ends_it_again(openclore):
+    market = Market(server_config={"config": CONFIG}, set_server_settings={})
+    words = (
+        "set-server",
+        "rack-a2",
+        "--usd-price",
+        "clore=2",
+        "--usd-spot",
+        "clore=1.2",
+        "--accept",
+        "clore",
+    )
+    assert openclore(market, *words).exit_code == 0
+    [sent] = market.sent("set_server_settings")
+    assert sent["autoprice"]["CLORE-Blockchain"] == "usd"
+    assert sent["usd_pricing"]["CLORE-Blockchain"] == {"on_demand": 2, "spot": 1.2}
+    pegged = CONFIG | {"autoprice": sent["autoprice"], "usd_pricing": sent["usd_pricing"]}
+    market = Market(server_config={"config": pegged}, set_server_settings={})
+    openclore(market, "set-server", "rack-a2", "--usd-price", "clore=3")
+    openclore(market, "set-server", "rack-a2", "--price", "clore=300")
+    raised, by_hand = market.sent("set_server_settings")
+    assert raised["usd_pricing"]["CLORE-Blockchain"] == {"on_demand": 3, "spot": 1.2}
+    assert by_hand["autoprice"]["CLORE-Blockchain"] is False
+    assert (
+        openclore(market, "set-server", "rack-a2", "--usd-price", "clore=3", "--price", "clore=1").exit_code
+        == 2
+    )
+
+
 def test_set_server_refuses_what_it_does_not_understand_before_it_asks(openclore):
     for words in (("--price", "clore"), ("--price", "clore=x"), ("--accept", "doge"), ("--spot", "=1")):
         market = Market()

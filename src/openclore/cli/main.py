@@ -9,7 +9,27 @@ import typer
 
 from openclore import __version__
 
-from . import admin, demo, host, marketplace, orders, profile, serve, servers, spot, wallets, watch
+from . import (
+    admin,
+    conformance,
+    demo,
+    events,
+    fees,
+    gigaspot,
+    host,
+    limits,
+    marketplace,
+    orders,
+    profile,
+    search,
+    serve,
+    servers,
+    spot,
+    statistics,
+    wallets,
+    watch,
+    webhooks,
+)
 from .errors import exit_codes_help
 
 app = typer.Typer(
@@ -22,6 +42,7 @@ app = typer.Typer(
 )
 
 RENTERS, HOSTS, SETUP, OPERATORS = "Renting", "Hosting", "Set-up", "Running a market"
+WATCHING = "Keeping watch"
 
 
 def _show_version(wanted: bool) -> None:
@@ -44,18 +65,29 @@ def openclore(
 
 
 app.command("marketplace", rich_help_panel=RENTERS)(marketplace.marketplace)
+app.command("search", rich_help_panel=RENTERS)(search.search)
+app.command("statistics", rich_help_panel=RENTERS)(statistics.statistics)
 app.command("rent", rich_help_panel=RENTERS)(orders.rent)
 app.command("orders", rich_help_panel=RENTERS)(orders.orders)
+app.command("order", rich_help_panel=RENTERS)(orders.order)
+app.command("lease", rich_help_panel=RENTERS)(orders.lease)
 app.command("cancel", rich_help_panel=RENTERS)(orders.cancel)
 app.command("wallets", rich_help_panel=RENTERS)(wallets.wallets)
-app.command("watch", rich_help_panel=RENTERS)(watch.watch)
+app.command("fees", rich_help_panel=RENTERS)(fees.fees)
 app.add_typer(spot.spot, name="spot", rich_help_panel=RENTERS)
+app.add_typer(gigaspot.gigaspot, name="gigaspot", rich_help_panel=RENTERS)
+app.command("watch", rich_help_panel=WATCHING)(watch.watch)
+app.command("events", rich_help_panel=WATCHING)(events.events)
+app.add_typer(webhooks.webhook, name="webhook", rich_help_panel=WATCHING)
+app.add_typer(limits.limit, name="limit", rich_help_panel=WATCHING)
 app.command("servers", rich_help_panel=HOSTS)(servers.servers)
 app.command("server-config", rich_help_panel=HOSTS)(servers.server_config)
 app.command("set-server", rich_help_panel=HOSTS)(servers.set_server)
+app.add_typer(servers.server, name="server", rich_help_panel=HOSTS)
 app.command("host", rich_help_panel=HOSTS)(host.host)
 app.command("serve", rich_help_panel=OPERATORS)(serve.serve)
 app.command("demo", rich_help_panel=OPERATORS)(demo.demo)
+app.command("conformance", rich_help_panel=OPERATORS)(conformance.conformance)
 app.add_typer(admin.app, name="admin", rich_help_panel=OPERATORS)
 app.add_typer(profile.profile, name="profile", rich_help_panel=SETUP)
 

@@ -1,4 +1,4 @@
-"""openclore rent, orders, cancel."""
+"""openclore rent, orders, order, lease, cancel."""
 
 import os
 import sys
@@ -11,12 +11,14 @@ import msgspec
 import typer
 
 from openclore.api.offers import Offer
+from openclore.api.open.orders import OrderDetail
 from openclore.api.orders import Order
 
 from . import options
 from .errors import INTERRUPTED, exit_code, guarded, report
+from .events import EVENT_COLUMNS, event_row
 from .marketplace import gpu_model, gpu_name
-from .output import Column, interactive, price, say, show_facts, show_json, show_table
+from .output import Column, interactive, local_time, price, say, show_facts, show_json, show_table
 from .waiting import exited, over, simulated, wait_until_ready
 
 if TYPE_CHECKING:
@@ -66,6 +68,16 @@ def rent(
     max_price_per_hour: Annotated[
         float | None, typer.Option(metavar="AMOUNT", help="Refuse a higher price, in --currency.")
     ] = None,
+    spend_max: Annotated[
+        float | None,
+        typer.Option(metavar="AMOUNT", help="The order ends before it costs more than this, fees included."),
+    ] = None,
+    lease: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SECONDS", help="The order ends by itself unless openclore lease renews it in time."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before ordering.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until its ports answer.")] = True,
     timeout: Annotated[
@@ -78,7 +90,8 @@ def rent(
     """Rent a server, wait until it answers, and say how to connect.
 
     This spends money. At a terminal it shows the price and asks; elsewhere it goes ahead. The price listed
-    now is sent along, so the market refuses if it changed in between.
+    now is sent along, so the market refuses if it changed in between. Only OpenClore's markets know
+    --spend-max and --lease.
 
     Secrets: OPENCLORE_SSH_PASSWORD, OPENCLORE_JUPYTER_TOKEN and OPENCLORE_DOCKERHUB_AUTH ("user:token").
     """
@@ -93,6 +106,8 @@ def rent(
         "jupyter_token": os.environ.get("OPENCLORE_JUPYTER_TOKEN") or None,
         "dockerhub_auth": os.environ.get("OPENCLORE_DOCKERHUB_AUTH") or None,
         "autossh_entrypoint": True if autossh else None,
+        "spend_max": spend_max,
+        "lease_seconds": lease,
     }
     with options.client(profile, base_url) as clore:
         offer = _offer(clore, server_id)
@@ -343,6 +358,69 @@ def state(order: Order) -> str:
     if exited(order):
         return str(order.status)
     return "running" if (order.mon_container or 0) >= 2 else "deploying"
+
+
+@guarded
+def order(
+    order_id: Annotated[int, typer.Argument(min=1, help="Order id.")],
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: options.Json = False,
+) -> None:
+    """Show one order with all that happened to it. Only OpenClore's markets can."""
+    with options.client(profile, base_url) as clore:
+        detail = clore.order(order_id)
+    if json:
+        show_json(detail)
+    else:
+        _show_detail(detail)
+
+
+def _show_detail(detail: OrderDetail) -> None:
+    row, coin = detail.order, detail.order.currency or ""
+    reach = {} if over(row) else row.endpoints
+    ports = [f"{inner} at {host}:{port}" for inner, (host, port) in sorted(reach.items())]
+    show_facts(
+        [
+            ("Order", row.id),
+            ("Server", row.si),
+            ("State", state(row)),
+            ("Because", row.end_detail),
+            ("Type", "spot" if row.spot else "on demand"),
+            ("Image", row.image),
+            ("Price per day", f"{price(row.price, coin)} {coin}"),
+            ("Charged", f"{price(detail.charged, coin)} {coin}, fees included"),
+            ("At most", f"{price(detail.spend_max, coin)} {coin}" if detail.spend_max else None),
+            ("Lease until", local_time(detail.lease_until) if detail.lease_until else None),
+            ("Ports", ", ".join(ports)),
+            ("Made with key", detail.key),
+        ]
+    )
+    show_table(EVENT_COLUMNS, [event_row(step) for step in detail.history], empty="")
+
+
+@guarded
+def lease(
+    order_id: Annotated[int, typer.Argument(min=1, help="Your order.")],
+    seconds: Annotated[
+        int | None, typer.Argument(min=60, help="From now on. Without it the order has no lease any more.")
+    ] = None,
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: options.Json = False,
+) -> None:
+    """Renew an order's lease: unless it is renewed again in time, the order ends by itself.
+
+    A program that keeps its order alive so can die without costing more. Only OpenClore's markets can.
+    """
+    with options.client(profile, base_url) as clore:
+        detail = clore.renew_lease(order_id, seconds)
+    if json:
+        show_json(detail)
+    elif detail.lease_until:
+        say(f"Order {order_id} ends at {local_time(detail.lease_until)} unless its lease is renewed.")
+    else:
+        say(f"Order {order_id} has no lease any more.")
 
 
 @guarded

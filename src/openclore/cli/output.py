@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -53,6 +54,11 @@ def price(value: float | None, currency: str) -> str:
         whole, _, cents = text.partition(".")
         return f"{whole}.{cents.ljust(2, '0')}"
     return text
+
+
+def local_time(seconds: int) -> str:
+    """Unix seconds as a time of this machine's zone."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def clean(value: object) -> str:

@@ -4,12 +4,17 @@ from typing import Annotated
 
 import typer
 
+from openclore.api.offers import PricePair
 from openclore.api.servers import MyServer, ServerConfig, SetServerSettings
 
 from . import options
-from .errors import guarded
+from .errors import DeployError, guarded
 from .marketplace import gpu_model
 from .output import Column, price, say, show_facts, show_json, show_table
+
+server = typer.Typer(
+    no_args_is_help=True, help="Change which servers you have. Only OpenClore's markets can."
+)
 
 COLUMNS = [
     Column("NAME"),
@@ -112,6 +117,16 @@ def set_server(
     spot: Annotated[
         list[str] | None, typer.Option(metavar="CURRENCY=AMOUNT", help="Lowest bid per day.")
     ] = None,
+    usd_price: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CURRENCY=DOLLARS",
+            help="Dollars per day: the price in this currency follows the exchange rates.",
+        ),
+    ] = None,
+    usd_spot: Annotated[
+        list[str] | None, typer.Option(metavar="CURRENCY=DOLLARS", help="Lowest bid in dollars per day.")
+    ] = None,
     accept: Annotated[list[str] | None, typer.Option(metavar="CURRENCY", help="Accept a currency.")] = None,
     refuse: Annotated[list[str] | None, typer.Option(metavar="CURRENCY", help="Accept it no more.")] = None,
     profile: options.Profile = None,
@@ -120,14 +135,24 @@ def set_server(
 ) -> None:
     """Change some settings of a server and keep the others.
 
-    Running orders keep their price. A price set here ends automatic pricing in its currency, and is the
-    lowest bid where there was none.
+    Running orders keep their price. With --usd-price the price in a currency follows the exchange rates,
+    with --price no longer. Either is the lowest bid too where there was none.
     """
     from openclore.client import settings_of
 
     prices = options.amounts(set_price or [], "--price")
     floors = options.amounts(spot or [], "--spot")
-    known = {*prices, *floors, *map(options.currency, [*(accept or ()), *(refuse or ())])}
+    dollars = options.amounts(usd_price or [], "--usd-price")
+    dollar_floors = options.amounts(usd_spot or [], "--usd-spot")
+    if twice := sorted({*prices, *floors} & {*dollars, *dollar_floors}):
+        raise typer.BadParameter(f"{twice[0]} is priced by hand or in dollars, not both")
+    known = {
+        *prices,
+        *floors,
+        *dollars,
+        *dollar_floors,
+        *map(options.currency, [*(accept or ()), *(refuse or ())]),
+    }
     if unknown := sorted(known - set(_FIELDS)):
         raise typer.BadParameter(f"unknown currency {unknown[0]!r}; use {options.CURRENCY_HELP}")
     with options.client(profile, base_url) as clore:
@@ -146,6 +171,8 @@ def set_server(
         for coin, value in prices.items():
             if getattr(settings, f"{_FIELDS[coin]}_spot") is None:  # a pair belongs together
                 setattr(settings, f"{_FIELDS[coin]}_spot", value)
+        for coin in {*dollars, *dollar_floors}:
+            _peg(settings, coin, dollars.get(coin), dollar_floors.get(coin))
         for coin in map(options.currency, accept or ()):
             setattr(settings, f"{_FIELDS[coin]}_enabled", True)
         for coin in map(options.currency, refuse or ()):
@@ -157,6 +184,46 @@ def set_server(
         show_json(config)
     else:
         _show_config(config)
+
+
+def _peg(settings: SetServerSettings, coin: str, on_demand: float | None, spot: float | None) -> None:
+    """Have the price in a currency follow the dollar."""
+    before = (settings.usd_pricing or {}).get(coin, PricePair())
+    on_demand = before.on_demand if on_demand is None else on_demand
+    if on_demand is None:
+        raise typer.BadParameter(f"{coin} has no price in dollars yet, give --usd-price too")
+    floor = before.spot if spot is None else spot
+    pair = PricePair(on_demand=on_demand, spot=on_demand if floor is None else floor)
+    settings.autoprice = {**(settings.autoprice or {}), coin: "usd"}
+    settings.usd_pricing = {**(settings.usd_pricing or {}), coin: pair}
+
+
+@server.command("gigaspot")
+@guarded
+def set_gigaspot(
+    name: Annotated[str, typer.Argument(help="Name of the server.")],
+    min_bid: Annotated[
+        float | None, typer.Option(metavar="AMOUNT", help="Lowest bid, CLORE per day.")
+    ] = None,
+    energy_price: Annotated[
+        float | None, typer.Option(metavar="AMOUNT", help="Your dollars per kWh, for bidders to see.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Take it off; its GigaSPOT bids end.")] = False,
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: options.Json = False,
+) -> None:
+    """Put a server on GigaSPOT, or take it off."""
+    if off == (min_bid is not None):
+        raise typer.BadParameter("give either --min-bid or --off")
+    with options.client(profile, base_url) as clore:
+        server_id = clore.server_config(name).id
+        if server_id is None:
+            raise DeployError(f"The market does not tell the id of {name}; has it connected yet?")
+        clore.set_gigaspot(server_id, min_bid, energy_price)
+    say(f"{name} is {'off GigaSPOT' if off else 'on GigaSPOT'}.")
+    if json:
+        show_json({"server_id": server_id, "min_bid": min_bid})
 
 
 def _price_by_hand(settings: SetServerSettings, coin: str) -> None:

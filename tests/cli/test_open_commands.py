@@ -1,0 +1,194 @@
+"""The commands for what only OpenClore's markets can."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .renter_fakes import OFFER, Market
+
+STEPS = [
+    {"event_id": 4, "at": 1_800_000_000, "kind": "order_created", "data": {"price": "2"}},
+    {"event_id": 9, "at": 1_800_000_900, "kind": "order_ended", "data": {"reason": "lease_expired"}},
+]
+DETAIL = {
+    "order": {
+        "id": 17,
+        "si": 3,
+        "currency": "USD-Blockchain",
+        "price": 2,
+        "expired": True,
+        "end_reason": "lease_expired",
+        "image": "busybox",
+    },
+    "charged": 0.0219,
+    "history": STEPS,
+    "lease_until": 1_800_000_900,
+    "spend_max": 5,
+    "key": "laptop",
+}
+LIMIT = {
+    "id": 2,
+    "currency": "USD-Blockchain",
+    "amount": 5,
+    "period": "day",
+    "spent": 1.25,
+    "since": 1_800_000_000,
+    "key": "laptop",
+}
+DELIVERY = {"id": "msg_1", "event_id": 9, "kind": "order_ended", "state": "failed", "attempts": 8, "at": 1}
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch):
+    import time
+
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+
+def lines(text):
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def test_an_order_is_shown_with_all_that_happened_to_it(openclore):
+    shown = lines(openclore(Market(**{"17": {"order": DETAIL}}), "order", "17").stdout)
+    assert "State ended (lease_expired)" in shown
+    assert "Charged 0.0219 USD-Blockchain, fees included" in shown
+    assert "Lease until 2027-01-15 08:15:00" in shown
+    assert shown[-2:] == [
+        "2027-01-15 08:00:00 order_created price 2",
+        "2027-01-15 08:15:00 order_ended reason lease_expired",
+    ]
+
+
+def test_a_lease_is_renewed_or_given_up(openclore):
+    market = Market(lease={"order": DETAIL})
+    result = openclore(market, "lease", "17", "900")
+    assert "ends at 2027-01-15 08:15:00" in result.stderr
+    market.replies["lease"] = {"order": {**DETAIL, "lease_until": None}}
+    assert "no lease any more" in openclore(market, "lease", "17").stderr
+    assert market.sent("lease") == [{"lease_seconds": 900}, {"lease_seconds": None}]
+    assert openclore(market, "lease", "17", "5").exit_code == 2
+
+
+def test_rent_with_catches_goes_to_the_open_api(openclore):
+    row = {"id": 17, "si": 70123, "ct": 1}
+    market = Market(marketplace={"servers": [OFFER]}, orders={"order": {**DETAIL, "order": row}})
+    words = ("rent", "70123", "--image", "a/b:1", "--currency", "usd", "--no-wait")
+    result = openclore(market, *words, "--spend-max", "5", "--lease", "900")
+    assert result.exit_code == 0, result.stderr
+    [sent] = market.sent("orders")
+    assert (sent["spend_max"], sent["lease_seconds"], sent["renting_server"]) == (5, 900, 70123)
+
+
+def test_events_are_read_to_the_last_page(openclore):
+    pages = [
+        {
+            "events": [{"id": 1, "at": 1_800_000_000, "kind": "order_created", "order_id": 17}],
+            "after": 1,
+            "more": True,
+        },
+        {"events": [{"id": 2, "at": 1_800_000_060, "kind": "server_online", "server_id": 3}], "after": 2},
+    ]
+    market = Market(events=pages)
+    result = openclore(market, "events", "--kind", "order_created", "--kind", "server_online")
+    assert lines(result.stdout)[1:] == [
+        "1 2027-01-15 08:00:00 order_created 17 - -",
+        "2 2027-01-15 08:01:00 server_online - 3 -",
+    ]
+    assert [sent.get("after") for sent in market.sent("events")] == [None, "1"]
+    assert market.sent("events")[0]["kinds"] == "order_created,server_online"
+
+
+def test_limits_are_set_listed_and_lifted(openclore):
+    market = Market(spend_limits={"limit": LIMIT, "limits": [LIMIT]}, **{"2": {}})
+    row = "2 key laptop 5.00 1.25 USD-Blockchain day 2027-01-15 08:00:00"
+    made = openclore(market, "limit", "set", "5", "--currency", "usd", "--per-day", "--key", "laptop")
+    assert lines(made.stdout)[1:] == [row]
+    assert lines(openclore(market, "limit", "list").stdout)[1:] == [row]
+    assert openclore(market, "limit", "remove", "2").exit_code == 0
+    assert market.sent("spend_limits")[0] == {
+        "currency": "USD-Blockchain",
+        "amount": 5,
+        "period": "day",
+        "key": "laptop",
+    }
+
+
+def test_a_webhook_shows_its_secret_once_and_what_became_of_its_messages(openclore):
+    hook = {"id": 1, "url": "https://bot.example/hook", "kinds": [], "created_at": 1}
+    market = Market(
+        webhooks={"webhook": {**hook, "secret": "whsec_x"}, "webhooks": [hook]},
+        **{"1": {"webhook": {**hook, "deliveries": [DELIVERY]}}},
+        test={"delivery": DELIVERY | {"problem": "the receiver did not answer in 10 s"}},
+    )
+    assert "whsec_x" in openclore(market, "webhook", "add", "https://bot.example/hook").stdout
+    assert "whsec" not in openclore(market, "webhook", "list").stdout
+    assert "order_ended failed 8" in lines(openclore(market, "webhook", "show", "1").stdout)[-1]
+    result = openclore(market, "webhook", "test", "1")
+    assert (result.exit_code, "did not answer" in result.stderr) == (1, True)
+
+
+def test_fees_are_percents_and_amounts(openclore):
+    market = Market(
+        renter_fees={
+            "renter_fees": {
+                "on_demand": {"base": {"bitcoin": 5, "USD-Blockchain": 5}},
+                "spot": {"base": {"bitcoin": 1.25, "USD-Blockchain": 1.25}},
+            },
+            "creation_fees": {"on_demand": {"USD-Blockchain": 0.1}},
+            "poh_balance": 1_000_000,
+        }
+    )
+    result = openclore(market, "fees")
+    assert lines(result.stdout)[1:] == [
+        "bitcoin 5 % 1.25 % 0 0",
+        "USD-Blockchain 5 % 1.25 % 0.10 0.00",
+    ]
+    assert "1000000 CLORE" in result.stderr
+
+
+def test_a_file_of_gigaspot_bids_is_placed(openclore, tmp_path: Path):
+    market = Market(create_gigaspot_orders={"too_low_bids_servers": [2], "failed_to_rent_servers": [2]})
+    bids = [
+        {"renting_server": server, "image": "a3f9c4d7e5b088d8a0bff880", "price": 12.5, "oc": [{"pl": 250}]}
+        for server in (1, 2)
+    ]
+    file = tmp_path / "bids.json"
+    file.write_text(json.dumps(bids))
+    result = openclore(market, "gigaspot", "bid", str(file))
+    assert result.exit_code == 8
+    assert "Bid on 1 of 2 machines." in result.stderr
+    assert "too low on 2" in result.stderr
+    file.write_text("{}")
+    assert openclore(market, "gigaspot", "bid", str(file)).exit_code == 2
+
+
+def test_the_gigaspot_list_marks_ones_own_bid(openclore):
+    machine = {
+        "bids": [{"owner": 7, "id": 5, "active": True, "price": 12.5}, {"owner": 8, "price": 9}],
+        "online": True,
+        "gpus": [{"model": "RTX 4090"}] * 2,
+        "min_bid": 5,
+        "reliability": 0.99,
+    }
+
+    def answer(_):
+        return {
+            "my_user_id": 7,
+            "v1_snapshot_url": "http://market.test/snap_1800000000.json",
+            "clore_price": 0.005,
+        }
+
+    market = Market(get_gigaspot=answer, **{"snap_1800000000.json": {"17": machine}})
+    result = openclore(market, "gigaspot", "list")
+    assert lines(result.stdout)[1:] == ["17 2x RTX 4090 5 12.5 2 12.5 (runs) online - 99%"], result.stderr
+
+
+def test_a_server_goes_on_gigaspot_by_name(openclore):
+    market = Market(server_config={"config": {"id": 3, "name": "rack"}}, gigaspot={})
+    assert openclore(market, "server", "gigaspot", "rack", "--min-bid", "5").exit_code == 0
+    assert openclore(market, "server", "gigaspot", "rack", "--off").exit_code == 0
+    assert [sent["min_bid"] for sent in market.sent("gigaspot")] == [5, None]
+    assert openclore(market, "server", "gigaspot", "rack").exit_code == 2
