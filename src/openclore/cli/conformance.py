@@ -76,7 +76,7 @@ def conformance(
         show_json(facts | {"findings": findings})
     else:
         _show_differences(findings)
-        told = ", ".join(f"{count} {result}" for result, count in counts.items())
+        told = "{holds} hold, {differs} differ, {not checked} not checked".format_map(counts)
         _print(f"\n{found.base_url} in its {market.dialect} dialect: {told}.")
     if counts["differs"]:
         raise typer.Exit(DIFFERS)
@@ -113,7 +113,7 @@ def _show_differences(findings: list["Finding"]) -> None:
         if finding.result == "differs":
             _print(f"\n{_coloured(f'{finding.about}: {finding.check}', '1')}")
             _wrapped("expected", finding.expected)
-            _wrapped("seen", finding.seen)
+            _wrapped("seen", finding.answer or finding.seen)
     notes = [(finding.about, note) for finding in findings for note in finding.notes]
     if notes:
         _print(f"\n{_coloured('Notes', '1')}")

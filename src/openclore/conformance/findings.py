@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .market import Seen
+
 
 class Mark(StrEnum):
     """How sure the protocol is of a fact."""
@@ -24,7 +26,7 @@ class Finding:
     """One check: about which endpoint, what must hold, and what was seen.
 
     Attributes:
-        expected: what the protocol says, for the reader of a difference.
+        expected, answer: what the protocol says, and the whole answer, for the reader of a difference.
         notes: what is remarkable without being wrong.
     """
 
@@ -34,6 +36,7 @@ class Finding:
     result: Result
     seen: str
     expected: str = ""
+    answer: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -41,7 +44,8 @@ def judged(
     about: str, check: str, mark: Mark, holds: bool, seen: object, expected: str, notes: tuple[str, ...] = ()
 ) -> Finding:
     result = Result.HOLDS if holds else Result.DIFFERS
-    return Finding(about, check, mark, result, str(seen), expected, notes)
+    answer = seen.in_full() if isinstance(seen, Seen) else ""
+    return Finding(about, check, mark, result, str(seen), expected, answer, notes)
 
 
 def not_checked(about: str, check: str, mark: Mark, why: str) -> Finding:

@@ -18,7 +18,7 @@ from openclore.client._transport import BODY_BYTES_MAX, USER_AGENT, too_large, t
 PATIENCE = 3
 """How often a call that came too fast, though it kept the pace, is made again."""
 BACKOFF_SECONDS = 3.0
-GLIMPSE_LENGTH = 100
+GLIMPSE_LENGTH = 300
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,20 @@ class Seen:
         return self.code == code and not isinstance(self.code, bool) and status in (None, self.status)
 
     def __str__(self) -> str:
-        text = json.dumps(self.content, separators=(",", ":")) if self.content else repr(self.body[:60])[2:-1]
-        return (
-            f"HTTP {self.status} {text if len(text) <= GLIMPSE_LENGTH else text[: GLIMPSE_LENGTH - 1] + '…'}"
+        """ "401 code 3", "200 server-offline"."""
+        if "code" not in self.content:
+            return f"{self.status} {self._glimpse()}"
+        named = self.code == Code.BUSINESS and isinstance(self.error, str)
+        return f"{self.status} {self.error if named else f'code {self.code}'}"
+
+    def in_full(self) -> str:
+        return f"HTTP {self.status} {self._glimpse()}"
+
+    def _glimpse(self) -> str:
+        text = (
+            json.dumps(self.content) if self.content else self.body[:GLIMPSE_LENGTH].decode(errors="replace")
         )
+        return text if len(text) <= GLIMPSE_LENGTH else f"{text[: GLIMPSE_LENGTH - 1]}…"
 
 
 class Market:

@@ -49,6 +49,9 @@ def wallets(market: Market, known: Known) -> Iterator[Finding]:
 
 def marketplace(market: Market, known: Known) -> Iterator[Finding]:
     about = endpoints.MARKETPLACE
+    seen = market.ask("GET", "marketplace", headers={})
+    holds = seen.is_(200, Code.OK)
+    yield judged(about.name, "answers without a key", Mark.SEEN, holds, seen, "HTTP 200, code 0")
     seen = market.get("marketplace")
     rows = known.offers = _rows(seen, "servers")
     documented = ("id", "owner", "mrl", "rented", "specs", "price.on_demand", "price.spot", "allowed_coins")

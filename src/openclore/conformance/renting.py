@@ -245,13 +245,13 @@ def on_demand(renter: Renter, known: Known, found: list[Choice]) -> Iterator[Fin
         seen = renter.create(choice, required_price=choice.price)
         if seen.error not in _TAKEN:
             break
-    yield judged(about, "makes an order", Mark.DOC, seen.is_(200, Code.OK), _brief(seen), "HTTP 200, code 0")
+    yield judged(about, "makes an order", Mark.DOC, seen.is_(200, Code.OK), seen, "HTTP 200, code 0")
     if seen.code != Code.OK:
         return
     if market.says_open:
         order = seen.content.get("order")
         holds = isinstance(order, dict) and isinstance(order.get("id"), int)
-        yield judged(about, "answers with the order", Mark.OPEN, holds, _brief(seen), "order with its id")
+        yield judged(about, "answers with the order", Mark.OPEN, holds, seen, "order with its id")
     else:
         holds = seen.content == {"code": 0}
         yield judged(about, "answers code 0 and no more", Mark.SEEN, holds, seen, '{"code":0}')
@@ -400,7 +400,7 @@ def spot(renter: Renter, found: list[Choice]) -> Iterator[Finding]:
         "a bid at the floor",
         Mark.DOC,
         seen.is_(200, Code.OK),
-        _brief(seen),
+        seen,
         "HTTP 200, code 0",
     )
     if seen.code != Code.OK:
@@ -462,7 +462,3 @@ def _repricing(renter: Renter, choice: Choice, row: dict[str, Any], bid: float) 
         left = seen.content.get("time_to_lowering")
         holds = isinstance(left, int | float) and 0 < left <= 600
         yield judged(about, "... names time_to_lowering", Mark.DOC, holds, left, "1 to 600 s")
-
-
-def _brief(seen: Seen) -> str:
-    return f"HTTP {seen.status}, code 0" if seen.is_(None, Code.OK) else str(seen)
