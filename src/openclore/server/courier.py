@@ -11,8 +11,6 @@ from functools import cached_property
 
 import httpx2
 
-from openclore import __version__
-
 from ..rules import webhooks as rules
 from ..rules.policy import Webhooks
 from ..rules.webhooks import Target
@@ -28,7 +26,7 @@ _ADDRESSES_MAX = 4
 _LOOKUPS_MAX = 512
 _HEADERS = {
     "content-type": "application/json",
-    "user-agent": f"OpenClore/{__version__}",
+    "user-agent": "OpenClore",
     "connection": "close",
 }
 
