@@ -1,6 +1,6 @@
-"""openclore servers, server-config, set-server: the machines an account rents out."""
+"""openclore servers, server-config, set-server, server: the machines an account rents out."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,8 +9,12 @@ from openclore.api.servers import MyServer, ServerConfig, SetServerSettings
 
 from . import options
 from .errors import DeployError, guarded
+from .host import agent_command
 from .marketplace import gpu_model
 from .output import Column, price, say, show_facts, show_json, show_table
+
+if TYPE_CHECKING:
+    from openclore.client import Clore
 
 server = typer.Typer(
     no_args_is_help=True, help="Change which servers you have. Only OpenClore's markets can."
@@ -198,6 +202,58 @@ def _peg(settings: SetServerSettings, coin: str, on_demand: float | None, spot: 
     settings.usd_pricing = {**(settings.usd_pricing or {}), coin: pair}
 
 
+@server.command("add")
+@guarded
+def add_server(
+    name: Annotated[str, typer.Argument(help="Its name: letters, digits, spaces, _ and -.")],
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: options.Json = False,
+) -> None:
+    """Register a machine: prints its init token and what to run on it.
+
+    The server is hidden and without prices until openclore set-server.
+    """
+    from openclore.api.endpoints import BASE_PATH
+
+    with options.client(profile, base_url) as clore:
+        added = clore.add_server(name)
+        command = agent_command(clore.base_url.removesuffix(BASE_PATH), added.name, added.init_token)
+    if json:
+        show_json(
+            {
+                "server_id": added.server_id,
+                "name": added.name,
+                "init_token": added.init_token,
+                "command": command,
+            }
+        )
+        return
+    show_facts([("Id", added.server_id), ("Name", added.name), ("Init token", added.init_token)])
+    say("The token is good until an agent has connected with it. On the machine, run:")
+    typer.echo(command)
+
+
+@server.command("remove")
+@guarded
+def remove_server(
+    name: Annotated[str, typer.Argument(help="Name of the server.")],
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: options.Json = False,
+) -> None:
+    """Remove a server that is hidden and not rented. Its agent is not let in again.
+
+    Hide it first with openclore set-server NAME --hidden, and wait until its orders have ended.
+    """
+    with options.client(profile, base_url) as clore:
+        server_id = _id_of(clore, name)
+        clore.remove_server(server_id)
+    say(f"{name} is removed; its name is free.")
+    if json:
+        show_json({"server_id": server_id, "name": name})
+
+
 @server.command("gigaspot")
 @guarded
 def set_gigaspot(
@@ -217,13 +273,18 @@ def set_gigaspot(
     if off == (min_bid is not None):
         raise typer.BadParameter("give either --min-bid or --off")
     with options.client(profile, base_url) as clore:
-        server_id = clore.server_config(name).id
-        if server_id is None:
-            raise DeployError(f"The market does not tell the id of {name}; has it connected yet?")
+        server_id = _id_of(clore, name)
         clore.set_gigaspot(server_id, min_bid, energy_price)
     say(f"{name} is {'off GigaSPOT' if off else 'on GigaSPOT'}.")
     if json:
         show_json({"server_id": server_id, "min_bid": min_bid})
+
+
+def _id_of(clore: "Clore", name: str) -> int:
+    server_id = clore.server_config(name).id
+    if server_id is None:
+        raise DeployError(f"The market does not tell the id of {name}; has it connected yet?")
+    return server_id
 
 
 def _price_by_hand(settings: SetServerSettings, coin: str) -> None:
