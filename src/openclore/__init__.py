@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         BlockedError,
         Clore,
         CloreError,
+        Gigaspot,
         InputError,
         LimitError,
         NetworkError,
@@ -32,12 +33,15 @@ if TYPE_CHECKING:
         ReplyError,
         ServiceError,
         SetupError,
+        SignatureError,
         SignInError,
         Spacing,
         TimedOutError,
         UnavailableError,
         WaitError,
+        WebhookMessage,
         settings_of,
+        verify_webhook,
     )
 
 __all__ = [
@@ -46,6 +50,7 @@ __all__ = [
     "BlockedError",
     "Clore",
     "CloreError",
+    "Gigaspot",
     "InputError",
     "LimitError",
     "NetworkError",
@@ -58,11 +63,14 @@ __all__ = [
     "ServiceError",
     "SetupError",
     "SignInError",
+    "SignatureError",
     "Spacing",
     "TimedOutError",
     "UnavailableError",
     "WaitError",
+    "WebhookMessage",
     "settings_of",
+    "verify_webhook",
 ]
 
 

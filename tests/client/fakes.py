@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import httpx2
@@ -81,9 +81,28 @@ class Both:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *args, **kwargs: self._runner.run(getattr(self._clore, name)(*args, **kwargs))
 
+    def walk(self, name: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """What the asynchronous iterator that a method returns brings."""
+        iterator = getattr(self._clore, name)(*args, **kwargs)
+        try:
+            while True:
+                try:
+                    yield self._runner.run(anext(iterator))
+                except StopAsyncIteration:
+                    return
+        finally:
+            self._runner.run(iterator.aclose())
+
     def close(self) -> None:
         self._runner.run(self._clore.aclose())
         self._runner.close()
+
+
+class Sync(Clore):
+    """The synchronous client, with the same way to walk through an iterator."""
+
+    def walk(self, name: str, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        yield from getattr(self, name)(*args, **kwargs)
 
 
 def make(
@@ -93,5 +112,5 @@ def make(
     options = {"key": KEY, "base_url": BASE_URL, "_clock": clock, **options}
     transport = httpx2.MockTransport(answers)
     if kind == "sync":
-        return Clore(transport=transport, _sleep=clock.sleep, **options)
+        return Sync(transport=transport, _sleep=clock.sleep, **options)
     return Both(AsyncClore(transport=transport, _sleep=clock.asleep, **options))

@@ -12,7 +12,14 @@ import pytest
 
 import openclore
 from openclore.api.endpoints import ENDPOINTS
-from openclore.api.orders import CreateOrder
+from openclore.api.open.endpoints import OPEN_ENDPOINTS
+from openclore.api.open.events import ReadEvents, StreamEvents
+from openclore.api.open.limits import SetSpendLimit
+from openclore.api.open.offers import SearchOffers
+from openclore.api.open.orders import PlaceOrder, RenewLease
+from openclore.api.open.servers import SetGigaspot
+from openclore.api.open.statistics import ReadHistory, ReadStatistics
+from openclore.api.open.webhooks import AddWebhook
 from openclore.api.servers import SetServerSettings
 from openclore.client import AsyncClore, Clore, InputError, NotFoundError, SignInError, settings_of
 
@@ -27,15 +34,45 @@ def test_the_synchronous_half_is_what_the_generator_writes():
     assert done.returncode == 0, done.stdout
 
 
-def test_every_endpoint_of_the_table_is_a_method_of_both_halves():
-    for endpoint in ENDPOINTS:
-        assert callable(getattr(Clore, endpoint.name))
-        assert inspect.iscoroutinefunction(getattr(AsyncClore, endpoint.name))
+NAMED_OTHERWISE = {
+    "get_gigaspot": "gigaspot",
+    "place_order": "create_order",
+    "read_order": "order",
+    "read_events": "events",
+    "list_webhooks": "webhooks",
+    "read_webhook": "webhook",
+    "list_spend_limits": "spend_limits",
+    "read_statistics": "statistics",
+    "read_history": "history",
+}
 
 
-def test_create_order_takes_exactly_the_members_of_the_contract():
-    parameters = set(inspect.signature(Clore.create_order).parameters) - {"self"}
-    assert parameters == {field.name for field in msgspec.structs.fields(CreateOrder)}
+def test_every_endpoint_of_both_tables_is_a_method_of_both_halves():
+    for endpoint in (*ENDPOINTS, *OPEN_ENDPOINTS):
+        name = NAMED_OTHERWISE.get(endpoint.name, endpoint.name)
+        assert callable(getattr(Clore, name))
+        method = getattr(AsyncClore, name)
+        assert inspect.iscoroutinefunction(method) or name == "stream_events"
+
+
+@pytest.mark.parametrize(
+    ("method", "contract", "besides"),
+    [
+        (Clore.create_order, PlaceOrder, {"idempotency_key"}),
+        (Clore.search_offers, SearchOffers, set()),
+        (Clore.events, ReadEvents, set()),
+        (Clore.stream_events, StreamEvents, set()),
+        (Clore.history, ReadHistory, set()),
+        (Clore.statistics, ReadStatistics, set()),
+        (Clore.set_spend_limit, SetSpendLimit, set()),
+        (Clore.add_webhook, AddWebhook, set()),
+        (Clore.set_gigaspot, SetGigaspot, {"server_id"}),
+        (Clore.renew_lease, RenewLease, {"order_id"}),
+    ],
+)
+def test_a_method_takes_exactly_the_members_of_the_contract(method, contract, besides):
+    parameters = set(inspect.signature(method).parameters) - {"self"}
+    assert parameters == {field.name for field in msgspec.structs.fields(contract)} | besides
 
 
 def test_importing_the_package_loads_no_client():
@@ -65,6 +102,8 @@ def test_calls_send_what_the_table_says(connect):
     clore.my_servers()
     clore.server_config("rack-a2")
     clore.set_server_settings(SetServerSettings(name="rack-a2", mrl=24, usd_enabled=False))
+    clore.renter_fees()
+    clore.poh_balance()
     sent = [
         (r.method, str(r.url).removeprefix("http://market.test/v1"), json.loads(r.content or b"null"))
         for r in script.requests
@@ -80,12 +119,15 @@ def test_calls_send_what_the_table_says(connect):
         ("GET", "/my_servers", None),
         ("GET", "/server_config", {"server_name": "rack-a2"}),
         ("POST", "/set_server_settings", {"name": "rack-a2", "mrl": 24, "enabled-USD-Blockchain": False}),
+        ("GET", "/renter_fees", None),
+        ("GET", "/poh_balance", None),
     ]
     for request in script.requests:
         assert request.headers["auth"] == KEY
         assert request.headers["user-agent"].startswith("openclore/")
         assert "authorization" not in request.headers
         assert ("content-type" in request.headers) == bool(request.content)
+        assert ("idempotency-key" in request.headers) == (request.method == "POST")
 
 
 def test_replies_become_typed_values(connect):

@@ -23,7 +23,9 @@ from .errors import (
     UnavailableError,
     WaitError,
 )
+from .gigaspot import Gigaspot
 from .settings import settings_of
+from .webhooks import SignatureError, WebhookMessage, verify_webhook
 
 __all__ = [
     "AsyncClore",
@@ -31,6 +33,7 @@ __all__ = [
     "BlockedError",
     "Clore",
     "CloreError",
+    "Gigaspot",
     "InputError",
     "LimitError",
     "NetworkError",
@@ -43,9 +46,12 @@ __all__ = [
     "ServiceError",
     "SetupError",
     "SignInError",
+    "SignatureError",
     "Spacing",
     "TimedOutError",
     "UnavailableError",
     "WaitError",
+    "WebhookMessage",
     "settings_of",
+    "verify_webhook",
 ]

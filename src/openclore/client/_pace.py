@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from openclore.api.endpoints import ENDPOINTS, SPACING_SECONDS
+from openclore.api.endpoints import BASE_PATH, ENDPOINTS, SPACING_SECONDS
+from openclore.api.open.endpoints import OPEN_PATH, OPEN_SPACING_SECONDS
 
 ANY = "*"
 MARGIN_SECONDS = 0.005
@@ -51,11 +52,13 @@ class Spacing:
     after: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, base_url: str) -> "Spacing":
+    def of(cls, base_url: str, below: str = BASE_PATH) -> "Spacing":
         """What a market needs: its documented limits, and a little more for the live service.
 
         There, calls 1.1 s apart failed and 1.2 s from the end of the previous one did not.
         """
+        if below == OPEN_PATH:
+            return cls(OPEN_SPACING_SECONDS + MARGIN_SECONDS)
         if urlsplit(base_url).hostname == LIVE_HOST:
             return cls(LIVE_SPACING_SECONDS, {"create_order": LIVE_CREATE_SPACING_SECONDS})
         own = {e.name: e.spacing_seconds + MARGIN_SECONDS for e in ENDPOINTS if e.spacing_seconds}

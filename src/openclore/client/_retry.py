@@ -11,36 +11,42 @@ BACKOFF_SECONDS_MAX = 6.0
 RETRY_AFTER_SECONDS_MAX = 60.0
 
 _REPEATABLE = {SET_SERVER_SETTINGS.name, CANCEL_ORDER.name}
-"""POSTs that may be sent twice: settings are replaced as a whole, an order ends once."""
+"""POSTs that may be sent twice without a key: settings are replaced as a whole, an order ends once."""
 _PASSING_STATUSES = (502, 503, 504)
 
 
 def repeatable(endpoint: Endpoint[Any, Any]) -> bool:
     """Whether a call that may have been carried out can be made again without harm."""
-    return endpoint.method == "GET" or endpoint.name in _REPEATABLE
+    return endpoint.method != "POST" or endpoint.name in _REPEATABLE
 
 
 def delay_before_retry(
-    error: CloreError, *, repeatable: bool, attempt: int, attempts: int, dice: float
+    error: CloreError, *, repeatable: bool, once_by_key: bool, attempt: int, attempts: int, dice: float
 ) -> float | None:
     """Seconds to wait before the next attempt, or None: give up.
 
     Code 5 is retried always, since the market did nothing; network failures and HTTP 502, 503, 504 if
-    nothing was sent or the call is repeatable. The market's `Retry-After` overrules our 2, 4, 6 s, which
-    are spread by up to a quarter.
+    nothing was sent or the call is repeatable. A write that the market does once by its key is sent again
+    whenever it is unclear whether it was done. The market's `Retry-After` overrules our 2, 4, 6 s, which are
+    spread by up to a quarter.
 
     Args:
         attempt: how many were made, from 1.
         attempts: how many may be made.
         dice: 0 to 1.
     """
-    if attempt >= attempts or not _worth_it(error, repeatable):
+    again = _worth_it(error, repeatable) or (once_by_key and error.ambiguous)
+    if attempt >= attempts or not again:
         return None
     asked = error.retry_after_seconds if isinstance(error, RateError) else None
     if asked is not None:
         return asked if asked <= RETRY_AFTER_SECONDS_MAX else None
-    backoff = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * attempt)
-    return backoff * (1 + dice / 4)
+    return backoff(attempt, dice)
+
+
+def backoff(attempt: int, dice: float) -> float:
+    """Seconds to wait after so many failed attempts."""
+    return min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * attempt) * (1 + dice / 4)
 
 
 def _worth_it(error: CloreError, repeatable: bool) -> bool:

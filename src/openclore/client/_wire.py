@@ -1,4 +1,4 @@
-"""From a call to what is sent, and from an answer to a reply or an error. No I/O.
+"""From an answer to a reply or an error. No I/O.
 
 The body is read before the HTTP status, since the live service answers refusals with 200 and 500 alike
 (docs/api.md); `code` decides, then `error`, and the status only where the body says nothing.
@@ -9,32 +9,32 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, TypeVar
 
 import msgspec
 
-from openclore.api.base import Reply, Request
+from openclore.api.base import Reply
 from openclore.api.codes import DOCKERHUB_REFUSAL_PREFIX, Code, Refusal
-from openclore.api.complaints import Complaint, complaint
+from openclore.api.dialects import DIALECT_HEADER, Dialect
 from openclore.api.endpoints import Endpoint
-from openclore.api.orders import CreateOrder, EnvName, EnvValue, Order
+from openclore.api.open.endpoints import OPEN_PATH
+from openclore.api.orders import Order
 
 from . import errors as e
 from ._extra import remember
 from ._lenient import Mismatch, lenient
 
-Q = TypeVar("Q", bound=Request)
 R = TypeVar("R", bound=Reply)
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One HTTP request, below the base address."""
+class Speaks(Enum):
+    """What is known of a market's dialect: one of OpenClore's, or that the market is another."""
 
-    method: str
-    path: str
-    params: dict[str, str]
-    content: bytes | None
+    UNKNOWN = "?"
+    PUBLIC = ""
+    OPEN = Dialect.OPEN.value
+    LIVE = Dialect.LIVE.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,89 +46,21 @@ class Answer:
     body: bytes
 
 
-@dataclass(slots=True)
-class Moment:
-    """When a call was sent: on the client's steady clock, and as a date (Unix s)."""
-
-    clock: float = 0.0
-    date: float = 0.0
-
-
-# Asking ---------------------------------------------------------------------------------------------
+def speaks(answer: Answer, *, success: bool = False) -> Speaks | None:
+    """What an answer tells of the market; None: nothing, as it may be of something in front of it."""
+    named = answer.headers.get(DIALECT_HEADER.lower())
+    if named in (Speaks.OPEN.value, Speaks.LIVE.value):
+        return Speaks(named)
+    return Speaks.PUBLIC if success else None
 
 
-def checked(request_type: type[Q], members: Mapping[str, Any]) -> Q:
-    """A request made of members, with those left out that are None.
-
-    Raises:
-        InputError: it can't be right; `field` names the member. Nothing was sent.
+def check_status(endpoint: Endpoint[Any, Any], answer: Answer) -> None:
     """
-    given = {name: value for name, value in members.items() if value is not None}
-    try:
-        plain = {name: _plain_member(name, value) for name, value in given.items()}
-        return msgspec.convert(plain, request_type)
-    except (msgspec.ValidationError, TypeError, ValueError) as problem:
-        raise _input_error(problem, given) from problem
-
-
-def rechecked(request: Q) -> Q:
-    """A request made by the caller, checked like one made here: types hold only for what is decoded."""
-    return checked(type(request), msgspec.to_builtins(request))
-
-
-def outgoing(endpoint: Endpoint[Any, Any], request: Request) -> Outgoing:
-    """What to send for a request."""
-    params: dict[str, str] = {}
-    content: bytes | None = None
-    try:
-        if endpoint.carries == "query":
-            params = {name: _in_query(value) for name, value in msgspec.to_builtins(request).items()}
-        elif endpoint.carries == "body":
-            content = msgspec.json.encode(request)
-    except UnicodeEncodeError as problem:
-        raise e.InputError("The request holds text that is not valid Unicode.") from problem
-    return Outgoing(endpoint.method, endpoint.path, params, content)
-
-
-def _plain_member(name: str, value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name}: must be a finite number")
-    try:
-        return msgspec.to_builtins(value, str_keys=True, enc_hook=_mapping)
-    except TypeError as problem:
-        raise ValueError(f"{name}: {problem}") from problem
-
-
-def _mapping(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is nothing JSON can hold")
-
-
-def _in_query(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _input_error(problem: Exception, given: Mapping[str, Any]) -> e.InputError:
-    member, text = complaint(problem)
-    env = given.get("env")
-    if member == "env" and isinstance(env, Mapping):
-        culprit = next((name for name, value in env.items() if not _good_variable(name, value)), None)
-        text = f"{culprit}: {text}" if culprit else text
-    error = e.InputError(str(Complaint(member, text)))
-    error.field = member
-    return error
-
-
-def _good_variable(name: Any, value: Any) -> bool:
-    try:
-        msgspec.convert({name: value}, dict[EnvName, EnvValue])
-    except msgspec.ValidationError:
-        return False
-    return True
-
-
-# Answers --------------------------------------------------------------------------------------------
+    Raises:
+        CloreError: the answer is not the thing that was asked for.
+    """
+    if answer.status != 200:
+        raise _by_status(endpoint, answer, "")
 
 
 def decoded(endpoint: Endpoint[Any, R], answer: Answer, *, secret: str | None = None) -> R:
@@ -204,12 +136,14 @@ def _finite(digits: str) -> float | None:
 
 
 def order_in(content: Mapping[str, Any]) -> Order | int | None:
-    """The order a reply to `create_order` carries, or its id, or None.
+    """The order a reply to `create_order` or `place_order` carries, or its id, or None.
 
-    Read, in this order: `order` (a row), `order.id`, `id`, `order_id`, `data.id`.
+    Read, in this order: `order` (a row), `order.order`, `order.id`, `id`, `order_id`, `data.id`.
     """
     for member in (content.get("order"), content.get("data")):
         if isinstance(member, dict):
+            if isinstance(member.get("order"), dict):
+                member = member["order"]
             try:
                 row = lenient(Order, member)
             except Mismatch:
@@ -221,31 +155,6 @@ def order_in(content: Mapping[str, Any]) -> Order | int | None:
         if number is not None and number > 0:
             return number
     return None
-
-
-def date_of(answer: Answer) -> float | None:
-    """The market's clock when it answered, Unix seconds."""
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def newest_match(
-    rows: list[Order], order: CreateOrder, known: frozenset[int], not_before: float
-) -> Order | None:
-    """The row that an order without an id became: this server and type, unknown id, not older than asked."""
-    fitting = [
-        row
-        for row in rows
-        if row.si == order.renting_server
-        and row.id not in known
-        and bool(row.spot) == (order.type == "spot")
-        and (row.ct >= not_before if row.ct is not None else bool(known))
-    ]
-    return max(fitting, key=lambda row: row.id, default=None)
 
 
 def _code(value: Any) -> int | None:
@@ -324,6 +233,8 @@ _FIGURES = {
 def _failure(
     endpoint: Endpoint[Any, Any], answer: Answer, code: int | None, content: dict[str, Any]
 ) -> e.CloreError:
+    if code == Code.INVALID_ENDPOINT and (missing := _no_open_api(endpoint, answer)):
+        return missing
     name = content.get("error")
     error = name if isinstance(name, str) and name else None
     if code is None and not (error and (answer.status == 200 or _is_refusal(error))):
@@ -352,6 +263,17 @@ def _failure(
     if isinstance(failure, e.InputError) and member:
         failure.field = member.group(1)
     return failure
+
+
+def _no_open_api(endpoint: Endpoint[Any, Any], answer: Answer) -> e.SetupError | None:
+    """The error where the market is not one of OpenClore's, and so has no /open/v1."""
+    if endpoint.below != OPEN_PATH or speaks(answer) is not None:
+        return None
+    return e.SetupError(
+        f"{endpoint.name}: this market has no {OPEN_PATH}, which only OpenClore has (HTTP {answer.status}).",
+        endpoint=endpoint.name,
+        status=answer.status,
+    )
 
 
 def _is_refusal(error: str) -> bool:
@@ -390,6 +312,8 @@ def _retry_after(answer: Answer) -> int | None:
 
 def _by_status(endpoint: Endpoint[Any, Any], answer: Answer, glimpse: str) -> e.CloreError:
     """The error where the body did not tell."""
+    if answer.status in (404, 405) and (missing := _no_open_api(endpoint, answer)):
+        return missing
     kind, sentence = _status_meaning(answer.status)
     said = f': "{glimpse}"' if glimpse else ""
     extra = {}

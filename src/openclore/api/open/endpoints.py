@@ -14,6 +14,8 @@ from .statistics import HistoryReply, ReadHistory, ReadStatistics, StatisticsRep
 from .webhooks import AddWebhook, TestReply, WebhookReply, WebhooksReply
 
 OPEN_PATH = "/open/v1"
+OPEN_SPACING_SECONDS = 0.1
+"""All endpoints together, per API key, as under /v1."""
 IDEMPOTENCY_HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
 """In the reply to a write that was done before: "true"."""

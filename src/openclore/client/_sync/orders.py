@@ -1,0 +1,173 @@
+# Generated from _async/orders.py by tools/unasync.py: change that one.
+"""Exactly one order for one call, whatever becomes of requests and answers on the way.
+
+In the open dialect the call's idempotency key sees to that: the same request is simply sent again. Elsewhere
+an order is asked for once, and if the reply does not carry it, it is looked for in `my_orders`, where it may
+take 20 s to appear.
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from openclore.api.endpoints import MY_ORDERS, Endpoint
+from openclore.api.orders import CreateOrder, MyOrders, Order
+
+from .. import _requests, _wire
+from .._seek import Moment, Sought, began, holder, newest_match
+from .._wire import Speaks
+from ..errors import CloreError, OutcomeUnknownError, RateError, SignInError
+from .caller import Caller
+
+SEEK_SECONDS = 30.0
+SEEK_PAUSE_SECONDS = 1.5
+REFUSED_SEEK_SECONDS = 5.0
+"""After a refusal that a copy of the request, made on the way, could have caused. Where a key may order once
+in 5 s, the next order does not wait for this.
+"""
+REFUSED_PAUSE_SECONDS = 2.5
+LOOK_LASTS_SECONDS = 60.0
+"""How long a look at the orders counts as what was there before."""
+
+
+class OrderMaker:
+    """Makes the orders of one client, and knows which it has seen."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._known: set[int] = set()
+        self._looked_at: float | None = None
+        self._locks: dict[int, threading.Lock] = {}
+
+    def look(self, request: MyOrders) -> list[Order]:
+        """`my_orders`."""
+        orders = (self._caller.call(MY_ORDERS, request)).orders
+        self._known.update(order.id for order in orders)
+        self._looked_at = self._caller.clock()
+        return orders
+
+    def make(self, endpoint: Endpoint[Any, Any], order: CreateOrder, idempotency_key: str | None) -> Order:
+        """Ask for an order and find it; one at a time per server, so that no two callers get the same.
+
+        Raises:
+            OutcomeUnknownError: it may have been made, and is not to be seen.
+        """
+        with self._locks.setdefault(order.renting_server, threading.Lock()):
+            made = self._made(endpoint, order, idempotency_key)
+            self._known.add(made.id)
+            return made
+
+    def _made(self, endpoint: Endpoint[Any, Any], order: CreateOrder, idempotency_key: str | None) -> Order:
+        if self._should_look():
+            self.look(MyOrders())
+        ours = self._caller.speaks in (Speaks.OPEN, Speaks.LIVE)
+        sought = Sought(order, frozenset(self._known), by_id_alone=ours and self._looked_lately())
+        sent = Moment()
+        carried: Order | int | None = None
+        problem: CloreError | None = None
+        seconds, pause = SEEK_SECONDS, SEEK_PAUSE_SECONDS
+        try:
+            carried = self._caller.tried(
+                endpoint,
+                order,
+                lambda answer: _wire.order_in(self._caller.parsed(endpoint, answer)),
+                idempotency_key=idempotency_key,
+                sent=sent,
+            )
+        except CloreError as error:
+            if not self._may_be_made(error, sought):
+                raise
+            problem = error
+            if not (error.ambiguous or error.repeated or sent.times > 1):
+                seconds, pause = REFUSED_SEEK_SECONDS, REFUSED_PAUSE_SECONDS
+        if isinstance(carried, Order):
+            return carried
+        found = self._seek(sought, carried, problem, sent, seconds, pause)
+        if found is not None:
+            return found
+        if carried is not None:
+            return Order(id=carried, si=order.renting_server, currency=order.currency, image=order.image)
+        if problem is not None and not problem.ambiguous:
+            raise problem
+        raise _unknown_outcome(endpoint, order, problem) from problem
+
+    def _should_look(self) -> bool:
+        """Whether to see which orders there are before asking for one.
+
+        A market's first answer tells its dialect. Where a sandbox may turn the calendar, what is new can only
+        be told by what was there before.
+        """
+        speaks = self._caller.speaks
+        return speaks is Speaks.UNKNOWN or (speaks is Speaks.LIVE and not self._looked_lately())
+
+    def _looked_lately(self) -> bool:
+        at = self._looked_at
+        return at is not None and self._caller.clock() - at <= LOOK_LASTS_SECONDS
+
+    def _may_be_made(self, error: CloreError, sought: Sought) -> bool:
+        """Whether the order may exist although the call failed.
+
+        Where keys are known, a refusal holds for all copies of a request, but one that is still on its way.
+        Elsewhere a copy made on the way may have taken the place: it hears of the first that it is taken, or
+        that it comes too soon.
+        """
+        if error.ambiguous or self._caller.speaks is Speaks.OPEN:
+            return error.ambiguous or error.repeated
+        return error.error == sought.occupied or isinstance(error, RateError)
+
+    def _seek(
+        self,
+        sought: Sought,
+        order_id: int | None,
+        problem: CloreError | None,
+        sent: Moment,
+        seconds: float,
+        pause: float,
+    ) -> Order | None:
+        """Look in `my_orders` until the order is there; a last look includes finished ones."""
+        caller = self._caller
+        deadline = caller.clock() + seconds
+        last = False
+        while True:
+            try:
+                message = _requests.outgoing(MY_ORDERS, MyOrders(return_completed=last), caller.base_url)
+                rows, answer = caller.once(
+                    MY_ORDERS, message, lambda answer: (caller.decoded(MY_ORDERS, answer).orders, answer)
+                )
+            except SignInError:
+                return None
+            except CloreError:
+                rows = []
+            else:
+                found = (
+                    _with_id(rows, order_id)
+                    if order_id is not None
+                    else newest_match(rows, sought, began(sent, answer, caller.clock()))
+                )
+                if found is not None:
+                    return found
+            if last or (problem and problem.error == sought.occupied and holder(rows, sought)):
+                return None
+            last = caller.clock() + pause >= deadline
+            caller.sleep(pause)
+
+
+def _with_id(rows: Iterable[Order], order_id: int) -> Order | None:
+    return next((row for row in rows if row.id == order_id), None)
+
+
+def _unknown_outcome(
+    endpoint: Endpoint[Any, Any], order: CreateOrder, problem: CloreError | None
+) -> OutcomeUnknownError:
+    happened = (
+        f"it is unclear whether the order was made ({problem})" if problem else "the order was accepted"
+    )
+    return OutcomeUnknownError(
+        f"{endpoint.name}: {happened}, but my_orders shows none for server {order.renting_server} after"
+        f" {SEEK_SECONDS:.0f} s. It would cost money: look in my_orders again before ordering again.",
+        endpoint=endpoint.name,
+        status=problem.status if problem else None,
+        code=problem.code if problem else 0,
+        error=problem.error if problem else None,
+        ambiguous=True,
+    )
