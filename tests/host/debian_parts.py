@@ -1,5 +1,6 @@
 """Programs out of Debian's packages, with the libraries they need, to make images of."""
 
+import atexit
 import re
 import shutil
 import subprocess
@@ -38,6 +39,7 @@ def libraries(path: Path, root: Path = Path("/nowhere")) -> dict[str, bytes]:
 def _unpacked(packages: tuple[str, ...]) -> Path:
     """The packages' files in a folder of their own; skips the test where there is no mirror."""
     folder = Path(tempfile.mkdtemp(prefix="openclore-debian-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     if not shutil.which("apt-get"):
         pytest.skip(f"no {packages[0]} here, and no apt-get to fetch it with")
     fetched = subprocess.run(

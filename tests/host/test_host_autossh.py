@@ -57,7 +57,9 @@ def dropbear() -> dict[str, bytes]:
 
 def chpasswd() -> dict[str, bytes]:
     """With what it has of PAM, wherever this machine keeps that."""
-    (module,) = Path("/").glob("*lib/*-linux-gnu/security/pam_unix.so")
+    module = next(Path("/").glob("lib/*-linux-gnu/security/pam_unix.so"), None)
+    if module is None:
+        pytest.skip("there is no pam_unix.so, which chpasswd needs, where Debian has it")
     return program("chpasswd", "passwd") | libraries(module) | {str(module)[1:]: module.read_bytes()}
 
 

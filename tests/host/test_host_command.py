@@ -10,6 +10,9 @@ import pytest
 from aiodocker import Docker
 from host_fakes import FakeMarket, an_order, http_get, ports, until
 
+from openclore.api.clocks import clocks_refusal
+from openclore.api.gigaspot import GpuClocks
+
 PROGRAM = "import typer; from openclore.cli.host import host; typer.run(host)"
 
 
@@ -191,7 +194,9 @@ def test_auto_falls_back_to_the_simulation_with_a_notice(tmp_path):
             options = ("--init-token", market.init_token, "--runtime", "auto")
             async with an_agent(market.url, tmp_path / "state", *options, **environment) as agent:
                 await until(lambda: market.hellos)
-            assert market.hellos[0].specs.runtime == "simulated"
+            specs = market.hellos[0].specs
+            assert (specs.runtime, specs.gpu_count > 0) == ("simulated", True)
+            assert clocks_refusal(specs.gpus, [GpuClocks(pl=300)] * specs.gpu_count) == ""
             return agent.log
 
     assert "no containers run here" in asyncio.run(scenario())
