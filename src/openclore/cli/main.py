@@ -21,6 +21,7 @@ from . import (
     marketplace,
     orders,
     profile,
+    sandbox,
     search,
     serve,
     servers,
@@ -87,6 +88,7 @@ app.add_typer(servers.server, name="server", rich_help_panel=HOSTS)
 app.command("host", rich_help_panel=HOSTS)(host.host)
 app.command("serve", rich_help_panel=OPERATORS)(serve.serve)
 app.command("demo", rich_help_panel=OPERATORS)(demo.demo)
+app.add_typer(sandbox.sandbox, name="sandbox", rich_help_panel=OPERATORS)
 app.command("conformance", rich_help_panel=OPERATORS)(conformance.conformance)
 app.add_typer(admin.app, name="admin", rich_help_panel=OPERATORS)
 app.add_typer(profile.profile, name="profile", rich_help_panel=SETUP)

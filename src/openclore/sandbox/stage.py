@@ -1,0 +1,234 @@
+"""The world with its doors: one request after another, each at its own second, and time between them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from ..api.currencies import Currency
+from ..rules import money
+from ..rules.refused import InvalidInput, Refused
+from ..rules.statistics import HOUR_SECONDS
+from ..server.loops import RELIST_EVERY_SECONDS
+from ..server.service import Service
+from ..server.webhooks import Sender
+from ..store import orders as orders_store
+from ..usecases import accounts, statistics, webhooks
+from .faults import Fault, Faults
+from .hosts import Mishap
+from .ports import Sockets
+from .pricing import reprice
+from .world import World
+
+T = TypeVar("T")
+
+TICK_SECONDS = 0.5
+
+
+class Clock:
+    """The time that it should be: at `speed` times the pace of ours, and moved on by hand."""
+
+    def __init__(self, start: int, speed: float) -> None:
+        self.speed = speed
+        self._base = float(start)
+        self._began = time.monotonic()
+
+    def read(self) -> float:
+        return self._base + (time.monotonic() - self._began) * self.speed
+
+    def move(self, seconds: float) -> None:
+        self._base += seconds
+
+
+class Stage:
+    """Everything here runs on one event loop, nothing of the world at the same time as anything else."""
+
+    def __init__(self, world: World, service: Service, clock: Clock, request_seconds: float) -> None:
+        self.world = world
+        self.service = service
+        self.faults = Faults()
+        self._clock = clock
+        self._request_seconds = request_seconds
+        self._sockets = Sockets()
+        self._relisted_at = world.now
+        self.closing = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._turning = asyncio.Lock()
+        self._posting = asyncio.Lock()
+        self._sender = Sender(service)
+        self._seen: int | None = None
+        world.each(HOUR_SECONDS, self._keep_hour)
+
+    # Time -------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Unix s; a part of a second is on its way to the next."""
+        return self._clock.read()
+
+    @property
+    def speed(self) -> float:
+        return self._clock.speed
+
+    async def turn(self, seconds: float) -> int:
+        """Move the clock on, and live through what happens until then; the time afterwards.
+
+        Messages to webhooks go out at their moments and are waited for; receivers may act on the market.
+        """
+        async with self._turning:
+            self._clock.move(seconds)
+            until = int(self._clock.read())
+            arrived = False
+            while not (arrived or self.closing.is_set()):
+                async with self._lock:
+                    arrived = await asyncio.to_thread(self.world.turn_to, until, self._breaks_off)
+                    await self._after_change()
+                await self._post(to_the_end=True)
+            return self.world.now
+
+    @asynccontextmanager
+    async def request(self) -> AsyncIterator[None]:
+        """The time of one request, with everything up to it lived through."""
+        async with self._lock:
+            self._clock.move(self._request_seconds)
+            await self._pass()
+            yield
+            await self._after_change()
+
+    async def run(self) -> None:
+        """Let time pass as it does outside, and messages go out, until cancelled."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            if self._clock.speed:
+                async with self._lock:
+                    await self._pass()
+            if not self._turning.locked():
+                await self._post(to_the_end=False)
+
+    def close(self) -> None:
+        """Have everybody leave, and time stand still."""
+        self.closing.set()
+        self._sockets.close()
+        self.service.watchers.close()
+
+    # Interventions ----------------------------------------------------------------------------------
+
+    async def put(self, fault: Fault) -> None:
+        """Let a fault wait for its requests, or happen now if it waits for none.
+
+        Raises:
+            InvalidInput: there is no such server, or nothing to do there.
+        """
+        if not fault.happens_at_once:
+            self.faults.put(fault)
+            return
+        async with self._lock:
+            await self._pass()
+            await self.apply(fault)
+            await self._after_change()
+
+    def clear_faults(self) -> None:
+        """Nothing waits any more; what happened already stays."""
+        self.faults.clear()
+        self.world.hosts.mishaps.clear()
+
+    async def apply(self, fault: Fault) -> None:
+        """Let something happen on the market; for somebody who is within `request`."""
+        await asyncio.to_thread(self._apply, fault)
+
+    async def credit(self, email: str, currency: Currency, amount: float) -> None:
+        """Money from outside for an account.
+
+        Raises:
+            InvalidInput: no such account, or no such amount.
+        """
+        key = f"sandbox:{time.monotonic_ns()}"
+        async with self._lock:
+            await asyncio.to_thread(
+                accounts.credit,
+                *(self.world.market, email, currency, money.from_wire(amount), self.world.now, key),
+            )
+            await self._after_change()
+
+    def _apply(self, fault: Fault) -> None:
+        world, now, server_id = self.world, self.world.now, fault.server_id
+        if server_id is not None and not world.hosts.has(server_id):
+            raise InvalidInput(f"server_id: there is no simulated server {server_id}")
+        match fault.kind:
+            case "slow_image":
+                world.hosts.mishaps.append(Mishap(fault.image, server_id, fault.count, fault.seconds or 0))
+            case "never_deploys":
+                world.hosts.mishaps.append(Mishap(fault.image, server_id, fault.count, None))
+            case "failing_image":
+                world.hosts.mishaps.append(Mishap(fault.image, server_id, fault.count, 5, fault.reason))
+            case "host_lost" if server_id is not None:
+                world.hosts.lose(server_id, now)
+                if fault.seconds is not None:
+                    world.agenda.put(now + fault.seconds, lambda at: world.hosts.find(server_id, at))
+            case "host_back" if server_id is not None:
+                world.hosts.find(server_id, now)
+            case "floor_moved" if server_id is not None:
+                _refused_as_input(lambda: reprice(world.market, server_id, 1.0, fault.factor, now))
+            case "outbid" if server_id is not None:
+                self._outbid(server_id, fault.factor)
+
+    def _outbid(self, server_id: int, factor: float) -> None:
+        with self.world.market.store.reading() as tx:
+            bids = [order for order in orders_store.active_on_server(tx, server_id) if order.is_bid]
+        running = next((order for order in bids if order.holds), None)
+        if running is None:
+            raise InvalidInput(f"server_id: no bid runs on server {server_id}")
+        _refused_as_input(
+            lambda: self.world.rivals.outbid(
+                server_id, running.currency, int(running.price * factor) + 1, self.world.now
+            )
+        )
+
+    # What follows from change -----------------------------------------------------------------------
+
+    async def _pass(self) -> None:
+        """Live through what happens until now."""
+        until = int(self._clock.read())
+        if until > self.world.now:
+            await asyncio.to_thread(self.world.turn_to, until, self.closing.is_set)
+            await self._after_change()
+
+    async def _after_change(self) -> None:
+        """Show what changed: to those it concerns, on the marketplace, on the ports of this machine."""
+        await asyncio.to_thread(self._show)
+        failed: list[tuple[int, str]] = []
+        await self._sockets.show(
+            self.world.hosts.listening(), lambda order_id, reason: failed.append((order_id, reason))
+        )
+        for order_id, reason in failed:
+            await asyncio.to_thread(self.world.hosts.fail, order_id, reason, self.world.now)
+
+    def _show(self) -> None:
+        self.world.follow()
+        self.service.catch_up()
+        if self.world.now - self._relisted_at >= RELIST_EVERY_SECONDS:
+            self.service.refresh(None)
+            self._relisted_at = self.world.now
+
+    def _keep_hour(self, now: int) -> None:
+        self.service.catch_up()
+        statistics.keep_hour(self.service.market, self.service.snapshot.listed(), now)
+
+    def _breaks_off(self) -> bool:
+        """Whether time must stand still now: there are messages for webhooks to send, or all is over."""
+        if self.closing.is_set():
+            return True
+        self._seen = webhooks.fan_out(self.service.market, self._seen, self.world.now)
+        return bool(webhooks.with_due(self.service.market, self.world.now))
+
+    async def _post(self, *, to_the_end: bool) -> None:
+        async with self._posting:
+            await (self._sender.send_due() if to_the_end else self._sender.turn_safely())
+
+
+def _refused_as_input(act: Callable[[], T]) -> T:
+    try:
+        return act()
+    except Refused as refused:
+        raise InvalidInput(f"the market refuses that: {refused}") from None

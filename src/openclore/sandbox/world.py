@@ -1,0 +1,152 @@
+"""A market with everybody on it, whose time passes as fast as it is told to.
+
+`turn_to` lives through every second at which something is due: a wallet of the market, an outage, a step of
+a deployment, a rival's whim, a mark of the exchange rates. Between two of them nothing can happen, so nothing
+is missed by jumping there; heartbeats are written down on arrival.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from random import Random
+
+from sqlalchemy import bindparam, func, literal_column, select
+
+from ..api.currencies import Currency
+from ..rules import money
+from ..rules.refused import Refused
+from ..rules.servers import DAY_SECONDS
+from ..store.events import Kind
+from ..store.tables import deliveries, events, ledger_accounts
+from ..usecases import rates, settlement
+from ..usecases.market import Market
+from .agenda import Agenda, Happening
+from .founding import Founded
+from .hosts import Hosts
+from .machines import Machine
+from .pricing import reprice
+from .rivals import Rivals
+
+RATES_EVERY_SECONDS = 3_600
+VOLATILITY = {Currency.BITCOIN: 0.004, Currency.CLORE: 0.01}
+"""By how much a rate wanders in an hour: the standard deviation, as a share."""
+SECONDS_BETWEEN_REPRICINGS = 1_500_000
+"""Divided by the number of machines: how often a host changes its prices."""
+
+
+class World:
+    """Everything happens at `now` (Unix s)."""
+
+    def __init__(
+        self,
+        market: Market,
+        founded: Founded,
+        machines: Sequence[Machine],
+        usd: dict[Currency, float],
+        seed: int,
+        now: int,
+    ) -> None:
+        self.market = market
+        self.now = now
+        self.agenda = Agenda()
+        self.hosts = Hosts(market, self.agenda, machines, seed, now)
+        self.rivals = Rivals(market, self.agenda, founded.rivals, machines, usd, seed)
+        self._server_ids = [machine.id for machine in machines]
+        self._usd = dict(usd)
+        self._dice = Random(f"{seed}/world")
+        self._cursor = 0
+        self.rivals.open(now)
+        self.each(DAY_SECONDS, self.hosts.credit)
+        self.each(RATES_EVERY_SECONDS, self._rates_wander)
+        self._expect_repricing(now)
+        self.follow()
+
+    def turn_to(self, until: int, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Live through all that happens until then; False if `stop` said to, after one of the moments."""
+        while (at := self._next_at()) is not None and at <= until:
+            self._live(at)
+            if stop():
+                return False
+        if until > self.now:
+            self.now = until
+            self.hosts.vouch(until)
+        return True
+
+    def each(self, seconds: int, happening: Happening) -> None:
+        """Let something happen at every multiple of so many seconds."""
+
+        def happen(now: int) -> None:
+            self.each(seconds, happening)
+            happening(now)
+
+        self._at_next(seconds, happen)
+
+    def follow(self) -> None:
+        """Let those concerned learn of what happened on the market since the last time."""
+        while True:
+            with self.market.store.reading() as tx:
+                happened = tx.execute(_EVENTS, {"cursor": self._cursor}).all()
+            if not happened:
+                return
+            self._cursor = happened[-1].id
+            for event in happened:
+                if event.kind == Kind.RATES_SET:
+                    self._at_next(rates.PEG_SECONDS, partial(rates.repeg, self.market))
+                elif event.account_id not in self.rivals:
+                    self.hosts.look(event.server_id, self.now)
+                elif event.kind == Kind.ORDER_ENDED:
+                    self.rivals.heard_end(event.account_id, event.order_id)
+                elif event.kind == Kind.ORDER_OUTBID:
+                    self.rivals.heard_outbid(event.order_id, self.now)
+
+    def _next_at(self) -> int | None:
+        """The next moment at which anything happens."""
+        with self.market.store.reading() as tx:
+            message_at = tx.execute(_NEXT_MESSAGE, {"now": self.now}).scalar()
+        times = [at for at in (self._wallet_due_at(), message_at, self.agenda.next_at) if at is not None]
+        return max(self.now, min(times)) if times else None
+
+    def _wallet_due_at(self) -> int | None:
+        with self.market.store.reading() as tx:
+            return tx.execute(_NEXT_DUE).scalar()
+
+    def _live(self, at: int) -> None:
+        self.now = at
+        self.hosts.vouch(at)
+        for happening in self.agenda.due(at):
+            happening(at)
+        if (self._wallet_due_at() or at + 1) <= at:
+            settlement.settle_due(self.market, at)
+        self.follow()
+
+    def _at_next(self, seconds: int, happening: Happening) -> None:
+        self.agenda.put((self.now // seconds + 1) * seconds, happening)
+
+    def _rates_wander(self, now: int) -> None:
+        for currency, volatility in VOLATILITY.items():
+            self._usd[currency] *= self._dice.lognormvariate(0, volatility)
+            rates.set_rate(self.market, currency, money.from_wire(round(self._usd[currency], 8)), now)
+
+    def _expect_repricing(self, now: int) -> None:
+        seconds = self._dice.expovariate(len(self._server_ids) / SECONDS_BETWEEN_REPRICINGS)
+        self.agenda.put(now + 1 + seconds, self._a_host_reprices)
+
+    def _a_host_reprices(self, now: int) -> None:
+        self._expect_repricing(now)
+        factor = self._dice.uniform(0.9, 1.1)
+        server_id = self._dice.choice(self._server_ids)
+        try:
+            reprice(self.market, server_id, factor, factor, now)
+        except Refused:
+            return  # a recorded price that nobody could set today
+
+
+_EVENTS = (
+    select(events.c.id, events.c.kind, events.c.account_id, events.c.server_id, events.c.order_id)
+    .where(
+        events.c.id > bindparam("cursor"),
+        events.c.order_id.is_not(None) | (events.c.kind == literal_column(f"'{Kind.RATES_SET}'")),
+    )
+    .order_by(events.c.id)
+)
+_NEXT_DUE = select(func.min(ledger_accounts.c.due_at))
+_NEXT_MESSAGE = select(func.min(deliveries.c.next_at)).where(deliveries.c.next_at > bindparam("now"))

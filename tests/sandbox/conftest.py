@@ -1,0 +1,96 @@
+"""A world without doors: its market in a temporary file, its time turned by tests."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from openclore.api.currencies import Currency
+from openclore.api.orders import CreateOrder, Order
+from openclore.rules.orders import Order as OrderFacts
+from openclore.rules.policy import Policy
+from openclore.sandbox.founding import Founded, found
+from openclore.sandbox.machines import RATES, made_up
+from openclore.sandbox.sandbox import POLICY, START
+from openclore.sandbox.world import World
+from openclore.store import orders as orders_store
+from openclore.store.store import Store
+from openclore.usecases import orders
+from openclore.usecases.market import Market
+
+NewWorld = Callable[..., "Rehearsal"]
+
+
+class Rehearsal:
+    """A world and the renter in it."""
+
+    def __init__(
+        self, store: Store, *, seed: int = 1, servers: int = 16, policy: Policy = POLICY, usd: float = 10_000
+    ) -> None:
+        self.machines = made_up(seed, servers)
+        self.market = Market(store, policy)
+        money = {Currency.USD: usd}
+        self.founded: Founded = found(self.market, self.machines, RATES, seed, START, 10_000, money)
+        self.world = World(self.market, self.founded, self.machines, dict(RATES), seed, START)
+
+    def free(self) -> list[int]:
+        """Ids of the servers that can be rented for dollars, the cheapest first."""
+        held = {row.server_id for row in self.rows("SELECT server_id FROM orders WHERE state <> 'ended'")}
+        machines = [m for m in self.machines if m.id not in held and Currency.USD in m.settings.accepted]
+        return [m.id for m in sorted(machines, key=lambda m: m.settings.prices[Currency.USD].on_demand)]
+
+    def rent(self, server_id: int, **changes: Any) -> Order:
+        request = {
+            "renting_server": server_id,
+            "type": "on-demand",
+            "currency": "USD-Blockchain",
+            "image": "busybox",
+        }
+        reply = orders.create_order(
+            self.market, self.founded.renter, CreateOrder(**(request | changes)), self.world.now
+        )
+        self.world.follow()
+        assert isinstance(reply.order, Order)
+        return reply.order
+
+    def order(self, order_id: int) -> OrderFacts:
+        """An order as the market keeps it."""
+        with self.market.store.reading() as tx:
+            found = orders_store.by_id(tx, order_id)
+        assert found is not None
+        return found
+
+    def rows(self, query: str) -> list[Any]:
+        with self.market.store.reading() as tx:
+            return list(tx.execute(text(query)).all())
+
+    def story(self) -> dict[str, list[Any]]:
+        """All that happened, to the last unit; not how it is shown."""
+        return {
+            "events": self.rows("SELECT id, at, kind, account_id, server_id, order_id, data FROM events"),
+            "transfers": self.rows("SELECT * FROM transfers ORDER BY id"),
+            "wallets": self.rows("SELECT * FROM ledger_accounts ORDER BY id"),
+            "orders": self.rows("SELECT * FROM orders ORDER BY id"),
+            "prices": self.rows("SELECT id, settings, online FROM servers ORDER BY id"),
+            "rates": self.rows("SELECT * FROM rates ORDER BY currency"),
+        }
+
+
+@pytest.fixture
+def new_world(new_sqlite_store: Callable[[], Store]) -> Iterator[NewWorld]:
+    made: list[Rehearsal] = []
+
+    def make(**changes: Any) -> Rehearsal:
+        made.append(Rehearsal(new_sqlite_store(), **changes))
+        return made[-1]
+
+    yield make
+    for rehearsal in made:
+        rehearsal.market.store.close()
+
+
+@pytest.fixture
+def a_recording() -> Path:
+    return Path(__file__).parent / "marketplace.json"
