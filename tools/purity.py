@@ -15,16 +15,20 @@ PURE = [
     ROOT / "host" / "runtime.py",
 ]
 ALLOWED_IMPORTS = {
+    "base64",
     "collections",
     "dataclasses",
     "decimal",
     "enum",
     "functools",
+    "heapq",
     "ipaddress",
     "itertools",
     "math",
     "msgspec",
+    "operator",
     "re",
+    "statistics",
     "typing",
 }
 OWN = ("openclore.api", "openclore.rules")
