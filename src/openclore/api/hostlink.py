@@ -31,7 +31,10 @@ BEAT_SECONDS = 5
 INIT_TOKEN_LENGTH = 48
 MESSAGE_BYTES_MAX = 1_048_576
 CREDENTIAL_REFUSED_CLOSE = 4_401
-"""Closes the link of an agent whose credential is unknown; HTTP 401 to its handshake says the same."""
+"""Closes the link of an agent whose credential is unknown, or whose server is being removed.
+
+HTTP 401 to its handshake says the same.
+"""
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
 Detail = Annotated[str, msgspec.Meta(max_length=2_048, pattern=NO_NUL)]
