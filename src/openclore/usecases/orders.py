@@ -294,7 +294,7 @@ def enter(
         Refused: not_enough_balance or spend_limit_reached.
     """
     running = msgspec.structs.replace(order, active_since=now, began=True)
-    settlement.settle(tx, market.policy, order.account_id, order.currency, now)
+    settlement.settle(tx, market.policy, order.account_id, order.currency, now, settled)
     settlement.afford(tx, running, max(1, billing.cost(running, now).charge), order.creation_fee)
     if order.is_bid:
         order = orders.add(tx, msgspec.structs.replace(order, state=State.WAITING))
