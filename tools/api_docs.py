@@ -64,8 +64,10 @@ def _endpoint(endpoint: Endpoint[Any, Any]) -> str:
         )
         lines.append(f"{_prose(request)}\nRequest, in the {where}:\n\n{_members(request)}")
     lines.append(f"{_prose(endpoint.reply)}\nReply:\n\n{_members(endpoint.reply)}")
-    if endpoint.refusals:
-        lines.append("\nMay be refused: " + ", ".join(f"`{refusal}`" for refusal in endpoint.refusals) + ".")
+    if endpoint.may_refuse:
+        lines.append(
+            "\nMay be refused: " + ", ".join(f"`{refusal}`" for refusal in endpoint.may_refuse) + "."
+        )
     return "\n".join(lines) + "\n"
 
 

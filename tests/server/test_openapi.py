@@ -81,7 +81,7 @@ def test_bounds_descriptions_and_examples_come_along(door: Door) -> None:
 
 
 def test_every_refusal_is_sent_by_some_endpoint() -> None:
-    assert {refusal for endpoint in EVERY for refusal in endpoint.refusals} == set(Refusal)
+    assert {refusal for endpoint in EVERY for refusal in endpoint.may_refuse} == set(Refusal)
 
 
 @pytest.mark.parametrize("endpoint", EVERY, ids=lambda e: e.name)

@@ -129,7 +129,7 @@ REFUSAL_MEANINGS: dict[Refusal, tuple[str, str]] = {
         "You made too many orders today; `limit` is how many a day may have.",
         "Try again tomorrow.",
     ),
-    Refusal.WAIT: ("The market is busy with this server.", "Try again in a second."),
+    Refusal.WAIT: ("The market is too busy just now. Nothing was done.", "Try again in a second."),
     Refusal.COMPUTE_NOT_AVAILABLE: ("The machine is not available now.", "Choose another server."),
     Refusal.YOU_DONT_OWN_THIS_ORDER: ("There is no such order of yours.", "Check the id in `my_orders`."),
     Refusal.ORDER_NOT_ACTIVE: ("The order is over.", "There is nothing left to do."),

@@ -45,7 +45,7 @@ class Endpoint(Generic[Q, R]):
         spacing_seconds: least time between two calls per key, beyond the limit over all endpoints.
         below: the base path.
         at: the path below it, with ids in braces ("/orders/{order_id}"); empty: the name.
-        refusals: what `error` may say with code 6.
+        refusals: what `error` may say with code 6, besides what `may_refuse` adds.
     """
 
     name: str
@@ -68,6 +68,12 @@ class Endpoint(Generic[Q, R]):
     def writes(self) -> bool:
         """Whether a call may change something, and so may carry an idempotency key."""
         return self.method != "GET"
+
+    @property
+    def may_refuse(self) -> tuple[Refusal, ...]:
+        """All that `error` may say: any write may find the market too busy."""
+        busy = self.writes and Refusal.WAIT not in self.refusals
+        return (*self.refusals, Refusal.WAIT) if busy else self.refusals
 
     @property
     def path(self) -> str:

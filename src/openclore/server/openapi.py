@@ -184,7 +184,7 @@ def _not_null(schema: Json) -> Json:
 
 def _outcomes(endpoint: Endpoint[Any, Any]) -> Json:
     """HTTP status to what comes with it."""
-    refused = bool(endpoint.refusals)
+    refused = bool(endpoint.may_refuse)
     statuses = OPEN_HTTP_STATUS if endpoint.below == OPEN_PATH else HTTP_STATUS
     refused_with_success = refused and statuses[Code.BUSINESS] == statuses[Code.OK]
     outcomes: Json = {str(statuses[Code.OK]): _success(endpoint, refused_with_success)}
@@ -220,8 +220,8 @@ def _success(endpoint: Endpoint[Any, Any], refused_too: bool) -> Json:
 
 def _refused(endpoint: Endpoint[Any, Any]) -> Json:
     """A failure with one of the reasons that this endpoint may have."""
-    explained = "\n".join(f"- `{each}`: {' '.join(REFUSAL_MEANINGS[each])}" for each in endpoint.refusals)
-    reasons: list[Json] = [{"enum": list(endpoint.refusals), "description": explained}]
+    explained = "\n".join(f"- `{each}`: {' '.join(REFUSAL_MEANINGS[each])}" for each in endpoint.may_refuse)
+    reasons: list[Json] = [{"enum": list(endpoint.may_refuse), "description": explained}]
     if endpoint.refusals is CREATE_REFUSALS:
         reasons.append({"type": "string", "pattern": f"^{DOCKERHUB_REFUSAL_PREFIX}"})
     error = reasons[0] if len(reasons) == 1 else {"anyOf": reasons}

@@ -153,7 +153,7 @@ def view(endpoint: Endpoint[Any, Any]) -> View:
         reply=[] if streams else [row for row in _rows(endpoint.reply) if row.name != "code"],
         answer=EXAMPLES[endpoint.name].reply,
         stream=EVENT_STREAM if streams else "",
-        refusals=endpoint.refusals,
+        refusals=endpoint.may_refuse,
     )
 
 
@@ -167,7 +167,10 @@ def _facts(endpoint: Endpoint[Any, Any]) -> list[str]:
 
 
 def _senders(refusal: Refusal) -> list[str]:
-    return [endpoint.name for endpoint in _EVERY if refusal in endpoint.refusals]
+    """Names of endpoints; none where it may be any write."""
+    if refusal is Refusal.WAIT:
+        return []
+    return [endpoint.name for endpoint in _EVERY if refusal in endpoint.may_refuse]
 
 
 def _rows(struct: type[msgspec.Struct]) -> list[Row]:
