@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 from openclore.api.codes import Refusal
 from openclore.api.orders import CreateOrder, Order
@@ -14,11 +15,16 @@ CLOCK_ALLOWANCE_SECONDS = 2.0
 
 @dataclass(slots=True)
 class Moment:
-    """When a call was sent first: on the client's steady clock, and as a date (Unix s); how often since."""
+    """When a call may have reached the market first, on our steady clock and as a date (Unix s); how often."""
 
     clock: float = 0.0
     date: float = 0.0
     times: int = 0
+
+    def note(self, clock: float, date: float) -> None:
+        if not self.times:
+            self.clock, self.date = clock, date
+        self.times += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +51,14 @@ class Sought:
         return Refusal.YOU_ALREADY_HAVE_SPOT_ORDER if self.spot else Refusal.SERVER_ALREADY_RENTED
 
 
-def newest_match(rows: Iterable[Order], sought: Sought, not_before: float) -> Order | None:
+def newest_match(rows: Iterable[Order], sought: Sought, during: "During") -> Order | None:
     """The row that the order became: its server, type and image, an unknown id, not older than asked."""
     fitting = [
         row
         for row in rows
-        if _same(row, sought) and row.id not in sought.known and _young(row, sought, not_before)
+        if _same(row, sought) and row.id not in sought.known and _young(row, sought, during)
     ]
     return max(fitting, key=lambda row: row.id, default=None)
-
-
-def holder(rows: Iterable[Order], sought: Sought) -> Order | None:
-    """An order from before that holds the place of the one looked for."""
-    return next(
-        (
-            row
-            for row in rows
-            if row.si == sought.order.renting_server
-            and bool(row.spot) == sought.spot
-            and row.id in sought.known
-            and not row.expired
-        ),
-        None,
-    )
 
 
 def _same(row: Order, sought: Sought) -> bool:
@@ -78,20 +69,27 @@ def _same(row: Order, sought: Sought) -> bool:
     )
 
 
-def _young(row: Order, sought: Sought, not_before: float) -> bool:
+def _young(row: Order, sought: Sought, during: "During") -> bool:
     """Another program of this account may have rented and left the same server a moment ago."""
     if row.ct is None:
         return bool(sought.known) or sought.by_id_alone
-    return row.ct >= not_before or (sought.by_id_alone and not row.expired)
+    if row.expired:  # an old one is in no list of before
+        return during.begin <= row.ct <= during.end
+    return sought.by_id_alone or row.ct >= during.begin
 
 
-def began(sent: Moment, answer: Answer, now: float) -> float:
-    """When a call was sent, by the market's calendar; `answer` came to a later one, at `now` of our clock.
+class During(NamedTuple):
+    """From when a call was sent first until a later one was answered (Unix s)."""
 
-    Ours may be wrong; it counts where an answer carries no date.
-    """
-    try:
-        date = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return sent.date - CLOCK_ALLOWANCE_SECONDS
-    return date - (now - sent.clock) - CLOCK_ALLOWANCE_SECONDS
+    begin: float
+    end: float
+
+    @classmethod
+    def of(cls, sent: Moment, answer: Answer, now: float) -> "During":
+        """As HTTP answers date it, for our date may be wrong; `answer` came at `now` of our clock."""
+        elapsed = now - sent.clock
+        try:
+            end = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            end = sent.date + elapsed
+        return cls(end - elapsed - CLOCK_ALLOWANCE_SECONDS, end + CLOCK_ALLOWANCE_SECONDS)

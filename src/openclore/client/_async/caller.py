@@ -117,11 +117,15 @@ class AsyncCaller:
         """What is read from the answer to a call made once, in its turn."""
         self._need_key(endpoint)
         async with self._turn(endpoint):
+            began = self.clock(), time.time()
+            try:
+                answer = await self._exchange(endpoint, message, signed=True)
+            except CloreError as error:
+                if sent is not None and error.ambiguous:
+                    sent.note(*began)
+                raise
             if sent is not None:
-                if not sent.times:
-                    sent.clock, sent.date = self.clock(), time.time()
-                sent.times += 1
-            answer = await self._exchange(endpoint, message, signed=True)
+                sent.note(*began)
         self.speaks = _wire.speaks(answer) or self.speaks
         value = read(answer)
         self.speaks = _wire.speaks(answer, success=True) or self.speaks

@@ -13,9 +13,9 @@ from openclore.api.endpoints import MY_ORDERS, Endpoint
 from openclore.api.orders import CreateOrder, MyOrders, Order
 
 from .. import _requests, _wire
-from .._seek import Moment, Sought, began, holder, newest_match
+from .._seek import During, Moment, Sought, newest_match
 from .._wire import Speaks
-from ..errors import CloreError, OutcomeUnknownError, RateError, SignInError
+from ..errors import CloreError, NetworkError, OutcomeUnknownError, RateError, SignInError
 from .caller import AsyncCaller
 
 SEEK_SECONDS = 30.0
@@ -78,21 +78,23 @@ class AsyncOrderMaker:
                 sent=sent,
             )
         except CloreError as error:
-            if not self._may_be_made(error, sought):
+            if not self._may_be_made(error, sought, sent):
                 raise
             problem = error
             if not (error.ambiguous or error.repeated or sent.times > 1):
                 seconds, pause = REFUSED_SEEK_SECONDS, REFUSED_PAUSE_SECONDS
         if isinstance(carried, Order):
             return carried
-        found = await self._seek(sought, carried, problem, sent, seconds, pause)
+        found, looked = await self._seek(sought, carried, sent, seconds, pause)
         if found is not None:
             return found
         if carried is not None:
             return Order(id=carried, si=order.renting_server, currency=order.currency, image=order.image)
-        if problem is not None and not problem.ambiguous:
-            raise problem
-        raise _unknown_outcome(endpoint, order, problem) from problem
+        if problem is None or problem.ambiguous:
+            raise _unknown_outcome(endpoint, order, problem) from problem
+        if not looked and (problem.repeated or problem.error == sought.occupied):
+            raise _unknown_outcome(endpoint, order, problem) from problem
+        raise problem
 
     def _should_look(self) -> bool:
         """Whether to see which orders there are before asking for one.
@@ -107,29 +109,34 @@ class AsyncOrderMaker:
         at = self._looked_at
         return at is not None and self._caller.clock() - at <= LOOK_LASTS_SECONDS
 
-    def _may_be_made(self, error: CloreError, sought: Sought) -> bool:
+    def _may_be_made(self, error: CloreError, sought: Sought, sent: Moment) -> bool:
         """Whether the order may exist although the call failed.
 
-        Where keys are known, a refusal holds for all copies of a request, but one that is still on its way.
-        Elsewhere a copy made on the way may have taken the place: it hears of the first that it is taken, or
-        that it comes too soon.
+        The answer may be to a copy of the request, made on the way: it came too soon after the first, or
+        found the place taken by it. Where keys are known the place is never taken by a copy, but an earlier
+        attempt may still be on its way.
         """
-        if error.ambiguous or self._caller.speaks is Speaks.OPEN:
-            return error.ambiguous or error.repeated
-        return error.error == sought.occupied or isinstance(error, RateError)
+        if error.ambiguous or isinstance(error, RateError | NetworkError):
+            return sent.times > 0
+        if self._caller.speaks is Speaks.OPEN:
+            return error.repeated
+        return error.error == sought.occupied
 
     async def _seek(
         self,
         sought: Sought,
         order_id: int | None,
-        problem: CloreError | None,
         sent: Moment,
         seconds: float,
         pause: float,
-    ) -> Order | None:
-        """Look in `my_orders` until the order is there; a last look includes finished ones."""
+    ) -> tuple[Order | None, bool]:
+        """Look in `my_orders` until the order is there, and whether that could be seen in the end.
+
+        The last look includes finished ones; while it fails there is another.
+        """
         caller = self._caller
         deadline = caller.clock() + seconds
+        end = caller.clock() + SEEK_SECONDS
         last = False
         while True:
             try:
@@ -138,19 +145,20 @@ class AsyncOrderMaker:
                     MY_ORDERS, message, lambda answer: (caller.decoded(MY_ORDERS, answer).orders, answer)
                 )
             except SignInError:
-                return None
+                return None, False
             except CloreError:
-                rows = []
+                seen = False
             else:
+                seen = True
                 found = (
                     _with_id(rows, order_id)
                     if order_id is not None
-                    else newest_match(rows, sought, began(sent, answer, caller.clock()))
+                    else newest_match(rows, sought, During.of(sent, answer, caller.clock()))
                 )
                 if found is not None:
-                    return found
-            if last or (problem and problem.error == sought.occupied and holder(rows, sought)):
-                return None
+                    return found, True
+            if last and (seen or caller.clock() >= end):
+                return None, seen
             last = caller.clock() + pause >= deadline
             await caller.sleep(pause)
 
