@@ -1,9 +1,11 @@
 """The OpenAPI documents and the reference page."""
 
+import argparse
 import base64
 import hashlib
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from typing import Any
 
@@ -14,8 +16,9 @@ import schemathesis
 from openclore.api.codes import Refusal
 from openclore.api.endpoints import ENDPOINTS, Endpoint
 from openclore.api.examples import EXAMPLES
-from openclore.api.open.endpoints import OPEN_ENDPOINTS
-from openclore.server import openapi
+from openclore.api.open.endpoints import OPEN_ENDPOINTS, STREAM_EVENTS
+from openclore.server import openapi, reference
+from openclore.usecases import accounts
 
 from .conftest import Door
 
@@ -163,6 +166,29 @@ def test_command_lines_name_the_address_the_reader_came_by(door: Door) -> None:
     text = door.http.get("/reference", headers={"host": "gpu.example.org:8080"}).text
     assert "curl http://gpu.example.org:8080/v1/marketplace" in text
     assert "market.invalid" not in text
+
+
+@pytest.mark.parametrize("endpoint", [e for e in EVERY if e is not STREAM_EVENTS], ids=lambda e: e.name)
+def test_command_lines_are_understood(door: Door, endpoint: Endpoint[Any, Any]) -> None:
+    """What they name does not exist here, and that is all that is wrong with them."""
+    accounts.create_key(door.world.market, "host@example.org", "trainer", door.world.now)
+    curl = argparse.ArgumentParser()
+    curl.add_argument("address")
+    curl.add_argument("-G", action="store_true")
+    curl.add_argument("-X", default="")
+    curl.add_argument("-H", action="append", default=[])
+    curl.add_argument("-d", action="append", default=[])
+    line = reference.view(endpoint).curl.replace("\\\n", "").replace("$CLORE_API_KEY", door.keys["host"])
+    given = curl.parse_args(shlex.split(line)[1:])
+    data = "&".join(given.d)
+    reply = door.http.request(
+        given.X or ("POST" if data and not given.G else "GET"),
+        given.address.removeprefix("market.invalid") + (f"?{data}" if given.G else ""),
+        content=None if given.G else data,
+        headers=dict(header.split(": ") for header in given.H),
+    )
+    assert reply.json()["code"] in (0, 4, 6), reply.text
+    assert "no such endpoint" not in reply.text
 
 
 @pytest.mark.parametrize("host", ['"><script>x</script>', "a b", "[", "<", "x" * 5_000, "é"])

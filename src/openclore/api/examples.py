@@ -315,10 +315,10 @@ EXAMPLES: dict[str, Example] = {
     "remove_server": Example(None, _DONE),
     "set_gigaspot": Example({"min_bid": 100, "energy_price": 0.21}, _DONE),
     "read_events": Example(
-        {"after": 8800, "kinds": "order_running,order_ended"},
+        {"after": 0, "kinds": "order_running,order_ended"},
         {"events": [_EVENT], "after": 8804, "more": False, "code": 0},
     ),
-    "stream_events": Example({"after": 8800, "kinds": "order_running,order_ended"}, None),
+    "stream_events": Example({"after": 0, "kinds": "order_running,order_ended"}, None),
     "add_webhook": Example(
         {"url": "https://hooks.example.org/clore", "kinds": ["order_running", "order_ended"]},
         {"webhook": _WEBHOOK | {"secret": "whsec_RXhhbXBsZUV4YW1wbGVFeGFtcGxl"}, "code": 0},

@@ -11,7 +11,7 @@ from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from litestar import Request, Response, get
@@ -39,7 +39,7 @@ _EVERY = (*ENDPOINTS, *OPEN_ENDPOINTS)
 
 
 def routes(service: Service) -> list[HTTPRouteHandler]:
-    @get(PATH, sync_to_thread=False)
+    @get(PATH, sync_to_thread=True)
     def reference(request: Request[Any, Any, Any]) -> Response[bytes]:
         """The page, with the address under which this caller reached the market."""
         address = service.settings.public_url or str(request.base_url)
@@ -192,20 +192,28 @@ def _type(word: str | type[msgspec.Struct]) -> str:
 def _curl(endpoint: Endpoint[Any, Any]) -> str:
     """A command line that does it."""
     request = EXAMPLES[endpoint.name].request
-    address = f"{_MARKET}{endpoint.below}{endpoint.path.format(**IDS)}"
-    words = ["curl -N" if endpoint is STREAM_EVENTS else "curl"]
+    sends = "-N" if endpoint is STREAM_EVENTS else ""
     if endpoint.carries == "query":
-        pairs = {name: json.dumps(v) if isinstance(v, bool) else v for name, v in request.items()}
-        words[0] += f" '{address}?{urlencode(pairs, safe=',')}'"
-    else:
-        method = "" if endpoint.method == ("POST" if request else "GET") else f" -X {endpoint.method}"
-        words[0] += f"{method} {address}"
+        sends += " -G"
+    elif endpoint.method != ("POST" if request else "GET"):
+        sends += f" -X {endpoint.method}"
+    address = f"{_MARKET}{endpoint.below}{endpoint.path.format(**IDS)}"
+    words = [" ".join(["curl", *sends.split(), address])]
+    if endpoint.carries == "query":
+        words += [f"-d {_pair(name, value)}" for name, value in request.items()]
     if endpoint.key == "required":
         words.append('-H "auth: $CLORE_API_KEY"')
     if endpoint.carries == "body":
         words.append("-H 'Content-Type: application/json'")
         words.append(f"-d '{_indented(request)}'")
     return " \\\n  ".join(words)
+
+
+def _pair(name: str, value: Any) -> str:
+    text = urlencode(
+        {name: json.dumps(value) if isinstance(value, bool) else value}, safe=",", quote_via=quote
+    )
+    return f"'{text}'" if "%" in text else text
 
 
 # Text to HTML ---------------------------------------------------------------------------------------
@@ -233,20 +241,24 @@ def _coloured(value: Any) -> str:
     return _TOKENS.sub(span, text)
 
 
-def _indented(value: Any, indent: str = "") -> str:
-    """JSON with small objects and lists on one line, and numbers without exponents."""
+def _indented(value: Any, indent: str = "", before: int = 0) -> str:
+    """JSON with small objects and lists on one line, and numbers without exponents.
+
+    `before` is how much stands on the line already, besides the indent.
+    """
     if isinstance(value, float):
         return f"{Decimal(repr(value)):f}"
     if not isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False)
     inner = indent + "  "
     if isinstance(value, dict):
-        pieces = [f"{json.dumps(name)}: {_indented(each, inner)}" for name, each in value.items()]
+        names = [f"{json.dumps(name)}: " for name in value]
+        pieces = [n + _indented(e, inner, len(n)) for n, e in zip(names, value.values(), strict=True)]
         opening, closing = "{}"
     else:
         pieces = [_indented(each, inner) for each in value]
         opening, closing = "[]"
     flat = f"{opening}{', '.join(pieces)}{closing}"
-    if len(indent) + len(flat) <= LINE_LENGTH and "\n" not in flat:
+    if len(indent) + before + len(flat) <= LINE_LENGTH and "\n" not in flat:
         return flat
     return f"{opening}\n{inner}" + f",\n{inner}".join(pieces) + f"\n{indent}{closing}"
