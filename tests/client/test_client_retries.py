@@ -38,6 +38,7 @@ NOTHING_YET = listed()
         reply({"code": 1}, 504),
         reply({"error": "upstream timed out"}, 504),
         reply({"error": "slow down"}, 429),
+        reply({"code": 6, "error": "wait"}),
         httpx2.ConnectError("refused"),
         httpx2.ReadTimeout("slow"),
         httpx2.RemoteProtocolError("gone"),
@@ -54,7 +55,6 @@ def test_passing_trouble_is_waited_out_on_a_read(connect, trouble):
     [
         reply({"code": 1}, 500),
         reply({"code": 3}, 401),
-        reply({"code": 6, "error": "wait"}),
         reply({"code": 6, "error": "currency-not-allowed"}, 503),
         reply(b"<html>", 403),
         reply(b"<html>", 500),

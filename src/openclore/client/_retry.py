@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from openclore.api.codes import Refusal
 from openclore.api.endpoints import CANCEL_ORDER, SET_SERVER_SETTINGS, Endpoint
 
 from .errors import CloreError, NetworkError, RateError, ServiceError
@@ -25,7 +26,7 @@ def delay_before_retry(
 ) -> float | None:
     """Seconds to wait before the next attempt, or None: give up.
 
-    Code 5 is retried always, since the market did nothing; network failures and HTTP 502, 503, 504 if
+    Code 5 and `wait` are retried always, since the market did nothing; network failures and HTTP 502, 503, 504 if
     nothing was sent or the call is repeatable. A write that the market does once by its key is sent again
     whenever it is unclear whether it was done. The market's `Retry-After` overrules our 2, 4, 6 s, which are
     spread by up to a quarter.
@@ -49,8 +50,13 @@ def backoff(attempt: int, dice: float) -> float:
     return min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * attempt) * (1 + dice / 4)
 
 
+def too_soon(error: CloreError) -> bool:
+    """The market did nothing and asks to come again."""
+    return isinstance(error, RateError) or error.error == Refusal.WAIT
+
+
 def _worth_it(error: CloreError, repeatable: bool) -> bool:
-    if isinstance(error, RateError):
+    if too_soon(error):
         return True
     if isinstance(error, NetworkError):
         return repeatable or not error.ambiguous

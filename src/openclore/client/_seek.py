@@ -15,7 +15,7 @@ CLOCK_ALLOWANCE_SECONDS = 2.0
 
 @dataclass(slots=True)
 class Moment:
-    """When a call may have reached the market first, on our steady clock and as a date (Unix s); how often."""
+    """When a call may have arrived first, on our steady clock and as a date (Unix s); and how often."""
 
     clock: float = 0.0
     date: float = 0.0

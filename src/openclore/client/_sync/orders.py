@@ -14,9 +14,10 @@ from openclore.api.endpoints import MY_ORDERS, Endpoint
 from openclore.api.orders import CreateOrder, MyOrders, Order
 
 from .. import _requests, _wire
+from .._retry import too_soon
 from .._seek import During, Moment, Sought, newest_match
 from .._wire import Speaks
-from ..errors import CloreError, NetworkError, OutcomeUnknownError, RateError, SignInError
+from ..errors import CloreError, NetworkError, OutcomeUnknownError, SignInError
 from .caller import Caller
 
 SEEK_SECONDS = 30.0
@@ -113,7 +114,7 @@ class OrderMaker:
         found the place taken by it. Where keys are known the place is never taken by a copy, but an earlier
         attempt may still be on its way.
         """
-        if error.ambiguous or isinstance(error, RateError | NetworkError):
+        if error.ambiguous or isinstance(error, NetworkError) or too_soon(error):
             return sent.times > 0
         if self._caller.speaks is Speaks.OPEN:
             return error.repeated
