@@ -26,10 +26,10 @@ def delay_before_retry(
 ) -> float | None:
     """Seconds to wait before the next attempt, or None: give up.
 
-    Code 5 and `wait` are retried always, since the market did nothing; network failures and HTTP 502, 503, 504 if
-    nothing was sent or the call is repeatable. A write that the market does once by its key is sent again
-    whenever it is unclear whether it was done. The market's `Retry-After` overrules our 2, 4, 6 s, which are
-    spread by up to a quarter.
+    Code 5 and `wait` are retried always, since the market did nothing; network failures and HTTP 502, 503,
+    504 if nothing was sent or the call is repeatable. A write that the market does once by its key is sent
+    again whenever it is unclear whether it was done. The market's `Retry-After` overrules our 2, 4, 6 s,
+    which are spread by up to a quarter.
 
     Args:
         attempt: how many were made, from 1.

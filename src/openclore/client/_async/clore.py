@@ -63,9 +63,9 @@ class AsyncClore(AsyncOpenMethods):
 
     Calls wait for their turn (one per second and key on this machine, five seconds between orders), and
     what is safe to repeat is tried again: code 5 and `wait` always, network failures and HTTP 502, 503, 504
-    for all that reads or replaces something. Every write carries an `Idempotency-Key`, the same on each attempt; an
-    OpenClore market in its open dialect does it once by that key, and there all writes are tried again
-    whenever it is unclear whether they were done. `create_order` makes one order everywhere.
+    for all that reads or replaces something. Every write carries an `Idempotency-Key`, the same on each
+    attempt; an OpenClore market in its open dialect does it once by that key, and there all writes are tried
+    again whenever it is unclear whether they were done. `create_order` makes one order everywhere.
 
     Prices are per day. Members of replies that have no name here are in `extra` of each row and each part.
     Every call raises a subclass of `CloreError` that says what can be done, and nothing else.
