@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, select, union_all, update
+from sqlalchemy import Connection, Row, bindparam, func, select, union_all, update
 
 from ..api.currencies import Currency
 from .rows import as_struct
@@ -76,9 +76,7 @@ def outside(tx: Connection, currency: Currency) -> LedgerAccount:
 
 
 def by_id(tx: Connection, ledger_account_id: int) -> LedgerAccount:
-    return _account(
-        tx.execute(select(ledger_accounts).where(ledger_accounts.c.id == ledger_account_id)).one()
-    )
+    return _account(tx.execute(_BY_ID, {"of": ledger_account_id}).one())
 
 
 def wallets_of(tx: Connection, account_id: int) -> dict[Currency, LedgerAccount]:
@@ -96,11 +94,7 @@ def wallets_due(tx: Connection, now: int) -> list[LedgerAccount]:
 
 def schedule(tx: Connection, wallet_id: int, exhausts_at: int | None, due_at: int | None) -> None:
     """Note when a wallet runs dry and when it needs a look."""
-    tx.execute(
-        update(ledger_accounts)
-        .where(ledger_accounts.c.id == wallet_id)
-        .values(exhausts_at=exhausts_at, due_at=due_at)
-    )
+    tx.execute(_SCHEDULE, {"of": wallet_id, "exhausts": exhausts_at, "due": due_at})
 
 
 def post(tx: Connection, transfer: Transfer) -> bool:
@@ -111,9 +105,7 @@ def post(tx: Connection, transfer: Transfer) -> bool:
         InsufficientFunds: the debit account can't pay it; nothing changed.
         LedgerOverflow: a balance would leave the bounds of its column; nothing changed.
     """
-    before = tx.execute(
-        select(transfers).where(transfers.c.idempotency_key == transfer.idempotency_key)
-    ).one_or_none()
+    before = tx.execute(_BY_KEY, {"key": transfer.idempotency_key}).one_or_none()
     if before is not None:
         same = ("debit_id", "credit_id", "amount", "kind", "reference")
         if any(getattr(before, name) != getattr(transfer, name) for name in same):
@@ -131,12 +123,9 @@ def post(tx: Connection, transfer: Transfer) -> bool:
         raise LedgerOverflow(
             f"the ledger can't hold {transfer.amount} more between {debit.id} and {credit.id}"
         )
-    tx.execute(transfers.insert().values(**msgspec.structs.asdict(transfer)))
-    balance = ledger_accounts.c.balance
+    tx.execute(_MOVE, msgspec.structs.asdict(transfer))
     for account_id, change in ((transfer.debit_id, -transfer.amount), (transfer.credit_id, transfer.amount)):
-        tx.execute(
-            update(ledger_accounts).where(ledger_accounts.c.id == account_id).values(balance=balance + change)
-        )
+        tx.execute(_CHANGE, {"of": account_id, "change": change})
     return True
 
 
@@ -167,15 +156,10 @@ def sums_by_reference(tx: Connection, reference: str) -> dict[str, int]:
 
 
 def _open(tx: Connection, kind: Kind, account_id: int | None, currency: Currency) -> LedgerAccount:
-    found = tx.execute(
-        select(ledger_accounts).where(
-            ledger_accounts.c.kind == kind,
-            ledger_accounts.c.account_id.is_(None)
-            if account_id is None
-            else ledger_accounts.c.account_id == account_id,
-            ledger_accounts.c.currency == currency,
-        )
-    ).one_or_none()
+    if account_id is None:
+        found = tx.execute(_OF_NOBODY, {"kind": kind, "currency": currency}).one_or_none()
+    else:
+        found = tx.execute(_OF_ACCOUNT, {"account": account_id, "currency": currency}).one_or_none()
     if found is None:
         found = tx.execute(
             ledger_accounts.insert()
@@ -187,3 +171,27 @@ def _open(tx: Connection, kind: Kind, account_id: int | None, currency: Currency
 
 def _account(row: Row[*tuple[Any, ...]]) -> LedgerAccount:
     return as_struct(row, LedgerAccount)
+
+
+# Every minute of every order passes through these. They are built once: building takes longer than running.
+_BY_ID = select(ledger_accounts).where(ledger_accounts.c.id == bindparam("of"))
+_OF_ACCOUNT = select(ledger_accounts).where(
+    ledger_accounts.c.account_id == bindparam("account"), ledger_accounts.c.currency == bindparam("currency")
+)
+_OF_NOBODY = select(ledger_accounts).where(
+    ledger_accounts.c.account_id.is_(None),
+    ledger_accounts.c.kind == bindparam("kind"),
+    ledger_accounts.c.currency == bindparam("currency"),
+)
+_BY_KEY = select(transfers).where(transfers.c.idempotency_key == bindparam("key"))
+_MOVE = transfers.insert()
+_CHANGE = (
+    update(ledger_accounts)
+    .where(ledger_accounts.c.id == bindparam("of"))
+    .values(balance=ledger_accounts.c.balance + bindparam("change"))
+)
+_SCHEDULE = (
+    update(ledger_accounts)
+    .where(ledger_accounts.c.id == bindparam("of"))
+    .values(exhausts_at=bindparam("exhausts"), due_at=bindparam("due"))
+)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, literal_column, select, update
+from sqlalchemy import Connection, Row, bindparam, func, literal_column, select, update
 
 from ..api.currencies import Currency
 from ..rules.orders import Deployment, Kind, Order, State
@@ -20,18 +20,18 @@ def add(tx: Connection, order: Order) -> Order:
     """Keep a new order; the same with its id."""
     values = _values(order)
     del values["id"]
-    order_id = tx.execute(orders.insert().values(**values).returning(orders.c.id)).scalar_one()
+    order_id = tx.execute(_ADD, values).scalar_one()
     return msgspec.structs.replace(order, id=order_id)
 
 
 def save(tx: Connection, order: Order) -> None:
     values = _values(order)
-    del values["id"]
-    tx.execute(update(orders).where(orders.c.id == order.id).values(**values))
+    values["of"] = values.pop("id")
+    tx.execute(_SAVE, values)
 
 
 def by_id(tx: Connection, order_id: int) -> Order | None:
-    row = tx.execute(select(orders).where(orders.c.id == order_id)).one_or_none()
+    row = tx.execute(_BY_ID, {"of": order_id}).one_or_none()
     return _order(row) if row else None
 
 
@@ -50,22 +50,19 @@ def count_active(tx: Connection, account_id: int) -> int:
 
 
 def active_on_wallet(tx: Connection, account_id: int, currency: Currency) -> list[Order]:
-    rows = tx.execute(
-        select(orders).where(orders.c.account_id == account_id, orders.c.currency == currency, ACTIVE)
-    )
+    rows = tx.execute(_ACTIVE_ON_WALLET, {"account": account_id, "in": currency})
     return [_order(row) for row in rows]
 
 
 def holder(tx: Connection, server_id: int) -> Order | None:
     """The order that holds a machine."""
-    row = tx.execute(select(orders).where(orders.c.server_id == server_id, HOLDING)).one_or_none()
+    row = tx.execute(_HOLDER, {"on": server_id}).one_or_none()
     return _order(row) if row else None
 
 
 def active_on_server(tx: Connection, server_id: int) -> list[Order]:
     """The orders on a machine that are not over, waiting bids included, oldest first."""
-    rows = tx.execute(select(orders).where(orders.c.server_id == server_id, ACTIVE).order_by(orders.c.id))
-    return [_order(row) for row in rows]
+    return [_order(row) for row in tx.execute(_ACTIVE_ON_SERVER, {"on": server_id})]
 
 
 def active_of_kind(tx: Connection, kind: Kind) -> list[Order]:
@@ -123,3 +120,14 @@ def _values(order: Order) -> dict[str, object]:
 
 def _order(row: Row[*tuple[Any, ...]]) -> Order:
     return as_struct(row, Order, deployment=msgspec.json.decode(row.deployment, type=Deployment))
+
+
+# What every change of an order asks. They are built once: building takes longer than running.
+_ADD = orders.insert().returning(orders.c.id)
+_SAVE = update(orders).where(orders.c.id == bindparam("of"))
+_BY_ID = select(orders).where(orders.c.id == bindparam("of"))
+_ACTIVE_ON_WALLET = select(orders).where(
+    orders.c.account_id == bindparam("account"), orders.c.currency == bindparam("in"), ACTIVE
+)
+_HOLDER = select(orders).where(orders.c.server_id == bindparam("on"), HOLDING)
+_ACTIVE_ON_SERVER = select(orders).where(orders.c.server_id == bindparam("on"), ACTIVE).order_by(orders.c.id)

@@ -53,7 +53,7 @@ def set_presence(tx: Connection, server_id: int, *, online: bool, seen_until: in
 
 def assignments_changed(tx: Connection, server_id: int) -> None:
     """What should run on the machine is another list now."""
-    _update(tx, server_id, generation=servers.c.generation + 1)
+    tx.execute(_NEXT_GENERATION, {"of": server_id})
 
 
 def set_last_port(tx: Connection, server_id: int, port: int) -> None:
@@ -77,7 +77,7 @@ def remove(tx: Connection, server: Server, now: int) -> None:
 
 def by_id(tx: Connection, server_id: int) -> Server | None:
     """A server that is not removed."""
-    return _one(tx.execute(select(*_COLUMNS).where(servers.c.id == server_id, _THERE)).one_or_none())
+    return _one(tx.execute(_BY_ID, {"of": server_id}).one_or_none())
 
 
 def by_ids(tx: Connection, server_ids: Sequence[int]) -> list[Server]:
@@ -207,3 +207,9 @@ def _server(row: Row[*tuple[Any, ...]]) -> Server:
 
 _COLUMNS = tuple(column for column in servers.c if column.name != "credential_hash")
 _THERE = servers.c.removed_at.is_(None)
+
+# What every change of an order asks. They are built once: building takes longer than running.
+_BY_ID = select(*_COLUMNS).where(servers.c.id == bindparam("of"), _THERE)
+_NEXT_GENERATION = (
+    update(servers).where(servers.c.id == bindparam("of")).values(generation=servers.c.generation + 1)
+)
