@@ -85,7 +85,7 @@ def test_the_host_reads_back_what_he_set(world: World) -> None:
     assert config.autoprice == {"bitcoin": False, "CLORE-Blockchain": "usd", "USD-Blockchain": False}
     assert (config.pricing or {})["CLORE-Blockchain"] == 400
     [row] = servers.my_servers(world.market, world.host).servers
-    assert (row.usd_pricing, row.autoprice) == (config.usd_pricing, config.autoprice)
+    assert (row.usd_pricing, row.autoprice) == (config.usd_pricing, {"CLORE-Blockchain": "usd"})
 
 
 def test_manual_prices_end_the_pegging(world: World) -> None:

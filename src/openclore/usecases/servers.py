@@ -228,7 +228,8 @@ def _my_server(server: Server, pegged: dict[Currency, int]) -> MyServer:
         specs=server.specs,
         allowed_currencies=_accepted(prices),
         usd_pricing=_usd_pricing(server),
-        autoprice=_autoprice(server),
+        # Text only: the official SDK reads no other value here.
+        autoprice={str(currency): "usd" for currency in server.settings.pegged} or None,
         gpu_array=_short_names(server),
         gpu_count=server.specs.gpu_count if server.specs else 0,
     )
