@@ -1,9 +1,9 @@
-"""A world without doors: its market in a temporary file, its time turned by tests."""
+"""A world without doors, its time turned by tests; and somebody in front of the doors."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from sqlalchemy import text
 
@@ -11,6 +11,7 @@ from openclore.api.currencies import Currency
 from openclore.api.orders import CreateOrder, Order
 from openclore.rules.orders import Order as OrderFacts
 from openclore.rules.policy import Policy
+from openclore.sandbox import Sandbox
 from openclore.sandbox.founding import Founded, found
 from openclore.sandbox.machines import RATES, made_up
 from openclore.sandbox.sandbox import POLICY, START
@@ -91,6 +92,43 @@ def new_world(new_sqlite_store: Callable[[], Store]) -> Iterator[NewWorld]:
         rehearsal.market.store.close()
 
 
+class Caller:
+    """Somebody with nothing but an HTTP library."""
+
+    def __init__(self, sandbox: Sandbox, who: str = "renter", timeout: float = 5.0) -> None:
+        self.sandbox = sandbox
+        self.http = httpx2.Client(
+            base_url=sandbox.address, headers={"auth": sandbox.keys[who]}, timeout=timeout
+        )
+
+    def get(self, name: str, **query: Any) -> httpx2.Response:
+        return self.http.get(f"/v1/{name}", params=query)
+
+    def post(self, name: str, **body: Any) -> httpx2.Response:
+        return self.http.post(f"/v1/{name}", json=body)
+
+    def orders(self) -> dict[int, Any]:
+        """What `my_orders` lists, by id."""
+        return {row["id"]: row for row in self.get("my_orders").json()["orders"]}
+
+    def free(self) -> list[Any]:
+        """The rows that can be rented for dollars, the cheapest first."""
+        rows = self.get("marketplace").json()["servers"]
+        free = [row for row in rows if not row["rented"] and "USD-Blockchain" in row["allowed_coins"]]
+        return sorted(free, key=lambda row: float(row["price"]["on_demand"]["USD-Blockchain"]))
+
+    def rent(self, server_id: int | None = None, **changes: Any) -> httpx2.Response:
+        request = {
+            "renting_server": server_id or self.free()[0]["id"],
+            "type": "on-demand",
+            "currency": "USD-Blockchain",
+            "image": "busybox",
+        }
+        return self.post("create_order", **(request | changes))
+
+
 @pytest.fixture
-def a_recording() -> Path:
-    return Path(__file__).parent / "marketplace.json"
+def caller(clore_sandbox: Sandbox) -> Iterator[Caller]:
+    caller = Caller(clore_sandbox)
+    yield caller
+    caller.http.close()

@@ -23,6 +23,7 @@ from ..api.dialects import Dialect
 from ..api.orders import MyOrders, Order
 from ..client import AsyncClore, Clore, Spacing
 from ..rules.policy import Policy, Webhooks
+from ..rules.refused import InvalidInput
 from ..server.app import build
 from ..server.run import free_port
 from ..server.service import Service
@@ -163,32 +164,25 @@ class Sandbox:
 
     def client(self, who: Who = "renter", **options: Any) -> Clore:
         """Our client as somebody, whose waiting turns the clock instead; `options` are those of `Clore`."""
-        return Clore(self.keys[who], **self._wired(options), _sleep=self.sleep, _clock=self._monotonic)
+        return Clore(self.keys[who], **self._wired(options), _sleep=self.sleep, _clock=self.clock.time)
 
     def async_client(self, who: Who = "renter", **options: Any) -> AsyncClore:
         """The same, asynchronous."""
         return AsyncClore(
-            self.keys[who], **self._wired(options), _sleep=self.async_sleep, _clock=self._monotonic
+            self.keys[who], **self._wired(options), _sleep=self.async_sleep, _clock=self.clock.time
         )
 
     def sleep(self, seconds: float) -> None:
         """Let so much of the sandbox's time pass."""
-        speed = self._house.stage.speed
-        if speed:
-            time.sleep(seconds / speed)
-        else:
-            self._house.call(self._house.stage.turn(seconds))
+        self.clock.sleep(seconds)
 
     async def async_sleep(self, seconds: float) -> None:
         """The same, for tasks."""
-        await asyncio.to_thread(self.sleep, seconds)
+        await asyncio.to_thread(self.clock.sleep, seconds)
 
     def _wired(self, options: dict[str, Any]) -> dict[str, Any]:
         free = {"spacing": Spacing(0.0)} if self._house.paceless else {}
         return {"base_url": self.base_url, "timeout": CLIENT_TIMEOUT_SECONDS, **free, **options}
-
-    def _monotonic(self) -> float:
-        return self._house.stage.now
 
     # What is true -----------------------------------------------------------------------------------
 
@@ -214,10 +208,28 @@ class Sandbox:
 
 
 class TurnableClock:
-    """The sandbox's time."""
+    """The sandbox's time.
+
+    It has `time`, `monotonic` and `sleep`, so it can stand in for the module `time` of a program under test:
+    `monkeypatch.setattr("mybot.main.time", sandbox.clock)`.
+    """
 
     def __init__(self, house: "_House") -> None:
         self._house = house
+
+    def time(self) -> float:
+        """Unix s, with parts of a second."""
+        return self._house.stage.now
+
+    monotonic = time
+
+    def sleep(self, seconds: float) -> None:
+        """Let so much of the sandbox's time pass."""
+        speed = self._house.stage.speed
+        if speed:
+            time.sleep(seconds / speed)
+        else:
+            self._house.call(self._house.stage.turn(seconds))
 
     @property
     def now(self) -> int:
@@ -284,8 +296,15 @@ class _House:
             self._thread.join()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run it where the market is served, and wait for its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        """Run it where the market is served, and wait for its result.
+
+        Raises:
+            ValueError: it makes no sense; the message says why.
+        """
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        except InvalidInput as error:
+            raise ValueError(str(error)) from None
 
     def _serve(self) -> None:
         asyncio.run(self._main())

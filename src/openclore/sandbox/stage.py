@@ -144,10 +144,14 @@ class Stage:
             InvalidInput: no such account, or no such amount.
         """
         key = f"sandbox:{time.monotonic_ns()}"
+        try:
+            exact = money.from_wire(amount)
+        except money.AmountError as error:
+            raise InvalidInput(f"amount: {error}") from None
         async with self._lock:
+            await self._pass()
             await asyncio.to_thread(
-                accounts.credit,
-                *(self.world.market, email, currency, money.from_wire(amount), self.world.now, key),
+                accounts.credit, self.world.market, email, currency, exact, self.world.now, key
             )
             await self._after_change()
 

@@ -1,0 +1,110 @@
+"""`openclore sandbox` as the process that it is."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from ..processes import Process, openclore, until
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[tuple[Process, dict[str, Any]]]:
+    """A running sandbox with an hour in every second, and what it said as JSON."""
+    words = ("sandbox", "--seed", "4", "--servers", "10", "--speed", "3600", "--no-pace", "--json")
+    process = Process(tmp_path / "log", *words)
+    try:
+        yield process, json.loads(until(lambda: complete(process), what="the sandbox to start"))
+    finally:
+        process.stop()
+
+
+def complete(process: Process) -> str:
+    text = process.text()
+    return text if text.endswith("}\n") else ""
+
+
+def test_it_runs_on_its_own_time_and_obeys(started: tuple[Process, dict[str, Any]]) -> None:
+    _, said = started
+    env = {"CLORE_BASE_URL": said["base_url"], "CLORE_API_KEY": said["keys"]["renter"]}
+    until(lambda: clock(said) > said["now"] + 3_600, what="an hour")
+    turned = openclore("sandbox", "turn", "1d2h", env=env)
+    assert turned["now"] > said["now"] + 26 * 3_600
+    offers = httpx2.get(f"{said['base_url']}/marketplace").json()["servers"]
+    free = [o for o in offers if not o["rented"] and "USD-Blockchain" in o["allowed_coins"]]
+    faults = openclore("sandbox", "fault", "error_after", "--endpoint", "create_order", env=env)
+    assert faults["faults"] == [{"kind": "error_after", "endpoint": "create_order"}]
+    order = openclore(
+        "rent", str(free[0]["id"]), "--currency", "usd", "--image", "busybox", "--no-wait", env=env
+    )
+    assert order["si"] == free[0]["id"]
+    status = openclore("sandbox", "status", env=env)
+    assert (status["seed"], status["speed"], status["ledger"]) == (4, 3_600, "adds up")
+
+
+def clock(said: dict[str, Any]) -> int:
+    address = said["base_url"].removesuffix("/v1")
+    return int(httpx2.get(f"{address}/sandbox/clock").json()["now"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_at_once_and_leaves_nothing(
+    started: tuple[Process, dict[str, Any]], number: int
+) -> None:
+    process, said = started
+    memory = Path("/dev/shm")
+    folders = [f for f in opened_by(process.pid) if "openclore.db" in f]
+    with httpx2.Client(base_url=said["base_url"]) as visitor:
+        assert visitor.get("/marketplace").status_code == 200  # and stays connected
+        turning = subprocess.Popen(
+            [sys.executable, "-m", "openclore", "sandbox", "turn", "52w", "--base-url", said["base_url"]],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until(lambda: json.loads(visitor.get("/marketplace").content), what="any answer")
+        assert process.stop(number, seconds=5) == 0
+        turning.wait(timeout=20)
+    assert "nothing of it is left" in process.text()
+    assert folders or not memory.is_dir()
+    assert not any(Path(folder).exists() for folder in folders)
+
+
+def opened_by(pid: int) -> list[str]:
+    """The files that a process has open."""
+    return [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+
+
+def test_its_first_words_fit_a_terminal_and_say_what_to_do(tmp_path: Path) -> None:
+    process = Process(tmp_path / "log", "sandbox", "--servers", "3", "--dialect", "live")
+    try:
+        until(lambda: "Ctrl-C ends it." in process.text())
+    finally:
+        process.stop(signal.SIGINT)
+    text = process.text()
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert re.search(r"ready at http://127\.0\.0\.1:\d+/v1", text)
+    assert "dialect live" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("sandbox", "--marketplace", "/nowhere.json"), 2, "can't read /nowhere.json"),
+        (("sandbox", "turn", "soon", "--base-url", "http://127.0.0.1:9/v1"), 2, "1d12h"),
+        (("sandbox", "turn", "1h", "--base-url", "http://127.0.0.1:9/v1"), 10, "No sandbox answers"),
+        (("sandbox", "--dialect", "klingon"), 2, "klingon"),
+    ],
+)
+def test_what_can_not_be_done_is_said_in_a_line(words: tuple[str, ...], status: int, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "openclore", *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
