@@ -117,7 +117,7 @@ def new_rehearsal(sqlite_template: Path, quick_dir: Path) -> Iterator[Callable[[
     opened: list[Any] = []
 
     def make(dialect: Dialect) -> Rehearsal:
-        folder = quick_dir / dialect
+        folder = quick_dir / f"{dialect}-{len(opened)}"
         folder.mkdir()
         shutil.copy(sqlite_template, folder / "openclore.db")
         world = World(open_store(database_url(folder)))

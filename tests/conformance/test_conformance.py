@@ -5,9 +5,12 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from openclore.api.codes import Refusal
 from openclore.api.dialects import Dialect
+from openclore.api.endpoints import ENDPOINTS
 from openclore.client.errors import NetworkError
 from openclore.conformance.findings import Finding, Result
 from openclore.conformance.run import run
@@ -383,3 +386,34 @@ def test_calls_keep_the_pace_and_are_few(new_rehearsal: New) -> None:
     rehearsal = new_rehearsal(Dialect.OPEN)
     rehearsal.findings()
     assert rehearsal.seconds < 60
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    endpoint=st.sampled_from([e.name for e in ENDPOINTS if e.method == "GET"]),
+    content=st.dictionaries(
+        st.sampled_from(
+            ["code", "servers", "orders", "wallets", "market", "config", "items", "creation_fees"]
+        ),
+        st.recursive(
+            st.none() | st.integers() | st.text(max_size=5),
+            lambda inner: (
+                st.lists(inner, max_size=2)
+                | st.dictionaries(st.sampled_from(["id", "name", "si", "price", "mrl", "specs"]), inner)
+            ),
+            max_leaves=6,
+        ),
+    ),
+)
+def test_no_answer_at_all_breaks_the_checks(
+    new_rehearsal: New, endpoint: str, content: dict[str, Any]
+) -> None:
+    def spoil(answer: Answer) -> None:
+        if answer.name == endpoint and answer.content.get("code") == 0:
+            answer.content = {"code": 0} | content
+
+    rehearsal = new_rehearsal(Dialect.LIVE)
+    assert (
+        rehearsal.findings(spoil, spend=endpoint != "my_orders")[-1].check == "who keeps the pace is let in"
+    )
+    assert all(order.expired for order in rehearsal.world.orders().values())

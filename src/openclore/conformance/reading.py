@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +35,8 @@ class Known:
     fees: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def my_server_ids(self) -> set[Any]:
-        return {server.get("id") for server in self.mine}
+    def my_server_ids(self) -> list[Any]:
+        return [server.get("id") for server in self.mine]
 
 
 def wallets(market: Market, known: Known) -> Iterator[Finding]:
@@ -44,7 +44,11 @@ def wallets(market: Market, known: Known) -> Iterator[Finding]:
     rows = _rows(seen, "wallets")
     yield _members(endpoints.WALLETS, seen, Mark.DOC, rows, ("name", "balance"), "wallets")
     yield _types(endpoints.WALLETS, seen, nullable=("wallets[].balance",))
-    known.balances = {row["name"]: row.get("balance") or 0 for row in rows if "name" in row}
+    known.balances = {
+        row["name"]: row["balance"]
+        for row in rows
+        if isinstance(row.get("name"), str) and isinstance(row.get("balance"), int | float)
+    }
 
 
 def marketplace(market: Market, known: Known) -> Iterator[Finding]:
@@ -80,7 +84,8 @@ def _prices_of_refused_currencies(rows: list[dict[str, Any]]) -> Finding:
 
 def _refused_prices(row: dict[str, Any]) -> set[str]:
     priced = {currency for currency, price in _prices(row, "on_demand").items() if price}
-    return priced - set(row.get("allowed_coins") or priced)
+    accepted = row.get("allowed_coins")
+    return {currency for currency in priced if isinstance(accepted, list) and currency not in accepted}
 
 
 def _prices(row: dict[str, Any], which: str) -> dict[str, Any]:
@@ -103,7 +108,8 @@ def my_orders(market: Market, known: Known) -> Iterator[Finding]:
     yield _types(about, everything, nullable=("orders[].status",))
     ended = [row.get("id") for row in active if row.get("expired")]
     yield _all("my_orders", "ended orders only if asked for", Mark.DOC, active, ended, "none expired")
-    lacking = [row.get("id") for row in active if row.get("id") not in _ids(_rows(everything, "orders"))]
+    every_id = [row.get("id") for row in _rows(everything, "orders")]
+    lacking = [row.get("id") for row in active if row.get("id") not in every_id]
     yield _all(
         "my_orders", "return_completed=true lists all", Mark.DOC, active, lacking, "the active ones too"
     )
@@ -244,10 +250,6 @@ def gigaspot(market: Market, known: Known) -> Iterator[Finding]:
 def _rows(seen: Seen, member: str) -> list[dict[str, Any]]:
     rows = seen.content.get(member)
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
-def _ids(rows: Iterable[dict[str, Any]]) -> set[Any]:
-    return {row.get("id") for row in rows}
 
 
 def _members(

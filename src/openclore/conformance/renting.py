@@ -68,22 +68,32 @@ class Choice:
 
 def choices(known: Known, max_price_per_day: float) -> list[Choice]:
     """What could be rented for at most so many dollars a day with what the wallets hold, cheapest first."""
-    found = []
-    for offer in known.offers:
-        price, usable = offer.get("price"), not (offer.get("rented") or offer.get("gigaspot"))
-        if not usable or not isinstance(price, dict) or offer.get("id") in known.my_server_ids:
-            continue
-        for currency in offer.get("allowed_coins") or ():
-            asked, floor = (_number(price, which, currency) for which in ("on_demand", "spot"))
-            dollars = (
-                asked if currency == "USD-Blockchain" else _number(price, "usd", _USD_MEMBERS.get(currency))
-            )
-            needed = asked * HOURS_AFFORDABLE / 24 + _creation_fee(known, currency)
-            if 0 < dollars <= max_price_per_day and asked > 0 and known.balances.get(currency, 0) >= needed:
-                floor_dollars = floor * dollars / asked
-                choice = Choice(offer["id"], currency, asked, floor, dollars, floor_dollars, offer.get("mrl"))
-                found.append(choice)
-    return sorted(found, key=lambda choice: (choice.dollars, choice.server_id))
+    affordable = [
+        choice
+        for offer in known.offers
+        for choice in _ways_to_pay(offer)
+        if 0 < choice.dollars <= max_price_per_day and choice.server_id not in known.my_server_ids
+        if known.balances.get(choice.currency, 0) >= _needed(known, choice)
+    ]
+    return sorted(affordable, key=lambda choice: (choice.dollars, choice.server_id))
+
+
+def _ways_to_pay(offer: dict[str, Any]) -> Iterator[Choice]:
+    """One for every currency the host accepts; none for a machine that is taken."""
+    server_id, price, coins = offer.get("id"), offer.get("price"), offer.get("allowed_coins")
+    if not (isinstance(server_id, int) and isinstance(price, dict) and isinstance(coins, list)):
+        return
+    for currency in () if offer.get("rented") or offer.get("gigaspot") else coins:
+        asked, floor = _number(price, "on_demand", currency), _number(price, "spot", currency)
+        in_dollars = currency == "USD-Blockchain"
+        dollars = asked if in_dollars else _number(price, "usd", _USD_MEMBERS.get(currency))
+        if asked > 0:
+            bid_dollars = floor * dollars / asked
+            yield Choice(server_id, currency, asked, floor, dollars, bid_dollars, offer.get("mrl"))
+
+
+def _needed(known: Known, choice: Choice) -> float:
+    return choice.price * HOURS_AFFORDABLE / 24 + _creation_fee(known, choice.currency)
 
 
 def _number(price: dict[str, Any], which: str, member: str | None) -> float:
@@ -94,7 +104,8 @@ def _number(price: dict[str, Any], which: str, member: str | None) -> float:
 
 
 def _creation_fee(known: Known, currency: str) -> float:
-    return _number(known.fees.get("creation_fees") or {}, "on_demand", currency)
+    fees = known.fees.get("creation_fees")
+    return _number(fees, "on_demand", currency) if isinstance(fees, dict) else 0.0
 
 
 class Renter:
@@ -106,12 +117,12 @@ class Renter:
 
     def __init__(self, market: Market, known: Known, tell: Callable[[str], None]) -> None:
         self.market = market
-        self.left_over: list[Any] = []
+        self.left_over: list[int] = []
         self._tell = tell
-        self._before = {row.get("id") for row in (*known.active, *known.finished)}
-        self._tried: set[int] = set()
+        self._before = [row.get("id") for row in (*known.active, *known.finished)]
+        self._tried: list[int] = []
         self._made_at_most = 0
-        self._met: set[Any] = set()
+        self._met: set[int] = set()
 
     def create(self, choice: Choice, kind: str = "on-demand", **changes: Any) -> Seen:
         """`create_order`, once; again only where the market asks for a second's patience."""
@@ -123,7 +134,7 @@ class Renter:
             "ports": {"22": "tcp", "8888": "http"},
             "ssh_password": secrets.token_hex(9),
         }
-        self._tried.add(choice.server_id)
+        self._tried.append(choice.server_id)
         self._made_at_most += 1
         seen = self.market.post("create_order", body | changes)
         if seen.error == Refusal.WAIT:
@@ -143,13 +154,14 @@ class Renter:
         """Orders made here, on one server or on all; with `ended` those that ended too."""
         query = {"return_completed": "true"} if ended else {}
         content = self.market.get("my_orders", **query).content.get("orders")
-        servers = self._tried if server_id is None else {server_id}
+        servers = self._tried if server_id is None else [server_id]
         found = [
             row
             for row in (content if isinstance(content, list) else [])
-            if isinstance(row, dict) and row.get("id") not in self._before and row.get("si") in servers
+            if isinstance(row, dict) and isinstance(row.get("id"), int)
+            if row["id"] not in self._before and row.get("si") in servers
         ]
-        self._met.update(row.get("id") for row in found)
+        self._met.update(row["id"] for row in found)
         return found
 
     def until(self, check: Callable[[], Any], seconds: float) -> tuple[Any, float]:
@@ -174,11 +186,11 @@ class Renter:
                 return
             self.market.sleep(1.0)
 
-    def _cancel_what_runs(self) -> tuple[list[Any], bool]:
+    def _cancel_what_runs(self) -> tuple[list[int], bool]:
         """Ids of what ran, and whether the market answered."""
-        running: list[Any] = []
+        running: list[int] = []
         try:
-            running = [row.get("id") for row in self.rows() if not row.get("expired")]
+            running = [row["id"] for row in self.rows() if not row.get("expired")]
             for order_id in running:
                 self._tell(f"Cancelling order {order_id} ...")
                 self.market.post("cancel_order", {"id": order_id})
