@@ -83,7 +83,8 @@ def _ways_to_pay(offer: dict[str, Any]) -> Iterator[Choice]:
     server_id, price, coins = offer.get("id"), offer.get("price"), offer.get("allowed_coins")
     if not (isinstance(server_id, int) and isinstance(price, dict) and isinstance(coins, list)):
         return
-    for currency in () if offer.get("rented") or offer.get("gigaspot") else coins:
+    taken = offer.get("rented") or offer.get("gigaspot")
+    for currency in [] if taken else [each for each in coins if isinstance(each, str)]:
         asked, floor = _number(price, "on_demand", currency), _number(price, "spot", currency)
         in_dollars = currency == "USD-Blockchain"
         dollars = asked if in_dollars else _number(price, "usd", _USD_MEMBERS.get(currency))
