@@ -42,6 +42,15 @@ def test_our_market_holds_for_a_renter(new_rehearsal: New, dialect: Dialect) -> 
     assert rehearsal.world.difference() is None
 
 
+def test_our_market_holds_where_bids_are_so_small_that_any_step_is(new_rehearsal: New) -> None:
+    rehearsal = new_rehearsal(Dialect.LIVE)
+    rehearsal.world.set_server("rack-1", usd_on_demand=0.3, usd_spot=0.2)
+    rehearsal.service.catch_up()
+    findings = rehearsal.findings(spend=True)
+    assert differing(findings) == [], told(findings)
+    assert "lowering again at once" in [f.check for f in findings if f.result is Result.HOLDS]
+
+
 @pytest.mark.parametrize("dialect", list(Dialect))
 def test_our_market_holds_for_a_host(new_rehearsal: New, dialect: Dialect) -> None:
     rehearsal = new_rehearsal(dialect)

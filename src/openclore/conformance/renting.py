@@ -456,7 +456,7 @@ def _repricing(renter: Renter, choice: Choice, row: dict[str, Any], bid: float) 
     seen = reprice(bid / 2)
     reasons = (Refusal.AMOUNT_TOO_LOW, Refusal.EXCEEDED_MAX_STEP)
     yield refused(market, about, "under the floor", Mark.DOC, seen, *reasons)
-    seen = reprice(bid)
+    seen = reprice(round((bid + raised) / 2, 8))
     if seen.error == Refusal.EXCEEDED_MAX_STEP:
         step = seen.content.get("max_step")
         numeric = isinstance(step, int | float) and not isinstance(step, bool) and step > 0
