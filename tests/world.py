@@ -110,10 +110,11 @@ class World:
             hosts.report(self.market, server_id, [], self.now)
 
     def wait(self, seconds: int, *, beating: bool = True) -> None:
-        """Let time pass with the market's loop turning as it would: evidence kept, due wallets settled."""
+        """Let time pass with the market's loop turning now and then: evidence kept, due wallets settled."""
         end = self.now + seconds
+        step_seconds = 60 if beating else self.policy.offline_after_seconds
         while self.now < end:
-            self.jump(min(end - self.now, self.policy.offline_after_seconds), beating=beating)
+            self.jump(min(end - self.now, step_seconds), beating=beating)
             self.turn()
 
     def jump(self, seconds: int, *, beating: bool = True) -> None:

@@ -287,7 +287,8 @@ def test_when_a_running_bid_is_exhausted_the_next_one_wins(world: World) -> None
 def test_a_waiting_bid_expires_with_its_rental_length(world: World) -> None:
     bid(world, 5, rival(world))
     mine = bid(world, 1.2)
-    world.wait(24 * 3_600)
+    world.jump(24 * 3_600)
+    world.turn()
     row = world.orders()[mine]
     assert (row.end_reason, row.spend) == ("expired", 0)
 
