@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from sqlalchemy import select
+
 from ..api.currencies import Currency
 from ..rules import money
 from ..rules.refused import InvalidInput, Refused
@@ -14,6 +16,7 @@ from ..server.loops import RELIST_EVERY_SECONDS
 from ..server.service import Service
 from ..server.webhooks import Sender
 from ..store import orders as orders_store
+from ..store.tables import webhooks as webhooks_table
 from ..usecases import accounts, statistics, webhooks
 from .faults import Fault, Faults
 from .hosts import Mishap
@@ -58,6 +61,7 @@ class Stage:
         self._posting = asyncio.Lock()
         self._sender = Sender(service)
         self._seen: int | None = None
+        self._has_webhooks = False
         world.each(HOUR_SECONDS, self._keep_hour)
 
     # Time -------------------------------------------------------------------------------------------
@@ -82,6 +86,7 @@ class Stage:
             arrived = False
             while not (arrived or self.closing.is_set()):
                 async with self._lock:
+                    self._has_webhooks = await asyncio.to_thread(self._any_webhooks)
                     arrived = await asyncio.to_thread(self.world.turn_to, until, self._breaks_off)
                     await self._after_change()
                 await self._post(to_the_end=True)
@@ -219,10 +224,14 @@ class Stage:
         self.service.catch_up()
         statistics.keep_hour(self.service.market, self.service.snapshot.listed(), now)
 
+    def _any_webhooks(self) -> bool:
+        with self.service.market.store.reading() as tx:
+            return tx.execute(select(webhooks_table.c.id).limit(1)).first() is not None
+
     def _breaks_off(self) -> bool:
         """Whether time must stand still now: there are messages for webhooks to send, or all is over."""
-        if self.closing.is_set():
-            return True
+        if self.closing.is_set() or not self._has_webhooks:
+            return self.closing.is_set()
         self._seen = webhooks.fan_out(self.service.market, self._seen, self.world.now)
         return bool(webhooks.with_due(self.service.market, self.world.now))
 

@@ -26,9 +26,9 @@ from .machines import Machine
 from .pricing import reprice
 from .rivals import Rivals
 
-RATES_EVERY_SECONDS = 3_600
-VOLATILITY = {Currency.BITCOIN: 0.004, Currency.CLORE: 0.01}
-"""By how much a rate wanders in an hour: the standard deviation, as a share."""
+RATES_EVERY_SECONDS = 7_200
+VOLATILITY = {Currency.BITCOIN: 0.005, Currency.CLORE: 0.014}
+"""By how much a rate wanders in that time: the standard deviation, as a share."""
 SECONDS_BETWEEN_REPRICINGS = 1_500_000
 """Divided by the number of machines: how often a host changes its prices."""
 
@@ -56,7 +56,7 @@ class World:
         self._cursor = 0
         self.rivals.open(now)
         self.each(DAY_SECONDS, self.hosts.credit)
-        self.each(RATES_EVERY_SECONDS, self._rates_wander)
+        self._expect_rates(now)
         self._expect_repricing(now)
         self.follow()
 
@@ -121,7 +121,12 @@ class World:
     def _at_next(self, seconds: int, happening: Happening) -> None:
         self.agenda.put((self.now // seconds + 1) * seconds, happening)
 
+    def _expect_rates(self, now: int) -> None:
+        seconds = RATES_EVERY_SECONDS * self._dice.uniform(0.8, 1.2)
+        self.agenda.put(now + seconds, self._rates_wander)
+
     def _rates_wander(self, now: int) -> None:
+        self._expect_rates(now)
         for currency, volatility in VOLATILITY.items():
             self._usd[currency] *= self._dice.lognormvariate(0, volatility)
             rates.set_rate(self.market, currency, money.from_wire(round(self._usd[currency], 8)), now)
