@@ -1,7 +1,7 @@
 """openclore marketplace."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -93,6 +93,7 @@ def marketplace(
         say("These have no price in dollars; --currency btc or clore shows prices in coins.")
     if len(shown) < len(found):
         say(f"{len(shown)} of {len(found)} offers; --limit 0 shows all.")
+    explain_simulated(shown)
 
 
 def _filters(
@@ -203,8 +204,14 @@ _SHORT = {"bitcoin": "btc", "CLORE-Blockchain": "clore", "USD-Blockchain": "usd"
 
 
 def gpu_name(specs: Specs | None) -> str:
-    """ "2x RTX 4090", and "(simulated)" before it where no container engine runs the orders."""
-    return f"(simulated) {gpu_model(specs)}" if specs and specs.runtime == "simulated" else gpu_model(specs)
+    """ "2x RTX 4090", and "sim" before it where no container engine runs the orders."""
+    return f"sim {gpu_model(specs)}" if specs and specs.runtime == "simulated" else gpu_model(specs)
+
+
+def explain_simulated(offers: Iterable[Offer]) -> None:
+    """Say what "sim" means, if any of these is."""
+    if any(offer.specs and offer.specs.runtime == "simulated" for offer in offers):
+        say("sim: simulated; no container runs there.")
 
 
 def gpu_model(specs: Specs | None) -> str:

@@ -10,7 +10,7 @@ from openclore.api.open.offers import PAGE_MAX, FoundOffer
 
 from . import options
 from .errors import guarded
-from .marketplace import LIMIT_AT_TERMINAL, MACHINE, UNITS, gb, gpu_name, machine
+from .marketplace import LIMIT_AT_TERMINAL, MACHINE, UNITS, explain_simulated, gb, gpu_name, machine
 from .output import Column, price, say, show_json, show_table
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def search(
     )
     if len(found) < total:
         say(f"{len(found)} of {total} offers; --limit 0 shows all.")
+    explain_simulated(hit.offer for hit in found)
 
 
 def _found(clore: "Clore", filters: dict[str, Any], limit: int) -> tuple[list[FoundOffer], int]:
