@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,17 +84,25 @@ class Installation:
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
+    with an_installation(tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def an_installation(folder: Path, **settings: str) -> Iterator[Installation]:
+    """An installation that is not started yet. Settings of the server are variables without their prefix."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     env = {
-        "OPENCLORE_DATA_DIR": str(tmp_path / "market"),
+        "OPENCLORE_DATA_DIR": str(folder / "market"),
         "CLORE_BASE_URL": f"http://127.0.0.1:{port}/v1",
-        "XDG_CONFIG_HOME": str(tmp_path / "config"),
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "XDG_CONFIG_HOME": str(folder / "config"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
         "PATH": os.environ["PATH"],
+        **{f"OPENCLORE_{name}": value for name, value in settings.items()},
     }
-    made = Installation(tmp_path, port, env)
+    made = Installation(folder, port, env)
     yield made
     try:
         if "renter" in made.keys and made.processes["market"].running():
