@@ -27,6 +27,7 @@ from .world import World
 T = TypeVar("T")
 
 TICK_SECONDS = 0.5
+_NEARLY_A_SECOND = 0.999_999
 
 
 class Clock:
@@ -42,6 +43,10 @@ class Clock:
 
     def move(self, seconds: float) -> None:
         self._base += seconds
+
+    def catch_up(self, at: int) -> None:
+        """Be at least there."""
+        self.move(max(0.0, at - self.read()))
 
 
 class Stage:
@@ -69,7 +74,7 @@ class Stage:
     @property
     def now(self) -> float:
         """Unix s; a part of a second is on its way to the next."""
-        return self._clock.read()
+        return min(self._clock.read(), self.world.now + _NEARLY_A_SECOND)
 
     @property
     def speed(self) -> float:
@@ -81,6 +86,7 @@ class Stage:
         Messages to webhooks go out at their moments and are waited for; receivers may act on the market.
         """
         async with self._turning:
+            await self._post(to_the_end=True)
             self._clock.move(seconds)
             until = int(self._clock.read())
             arrived = False
@@ -90,14 +96,14 @@ class Stage:
                     arrived = await asyncio.to_thread(self.world.turn_to, until, self._breaks_off)
                     await self._after_change()
                 await self._post(to_the_end=True)
+            self._clock.catch_up(self.world.now)
             return self.world.now
 
     @asynccontextmanager
     async def request(self) -> AsyncIterator[None]:
         """The time of one request, with everything up to it lived through."""
         async with self._lock:
-            self._clock.move(self._request_seconds)
-            await self._pass()
+            await self._pass(self._request_seconds)
             yield
             await self._after_change()
 
@@ -105,9 +111,8 @@ class Stage:
         """Let time pass as it does outside, and messages go out, until cancelled."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if self._clock.speed:
-                async with self._lock:
-                    await self._pass()
+            async with self._lock:
+                await self._pass()
             if not self._turning.locked():
                 await self._post(to_the_end=False)
 
@@ -196,9 +201,17 @@ class Stage:
 
     # What follows from change -----------------------------------------------------------------------
 
-    async def _pass(self) -> None:
-        """Live through what happens until now."""
-        until = int(self._clock.read())
+    async def _pass(self, seconds: float = 0.0) -> None:
+        """Live through what happens until now, or so many seconds later.
+
+        While the clock is being turned, now is where the world has got to: the moment of a message, when one of
+        its receivers acts.
+        """
+        if self._turning.locked():
+            until = self.world.now + int(seconds)
+        else:
+            self._clock.move(seconds)
+            until = int(self._clock.read())
         if until > self.world.now:
             await asyncio.to_thread(self.world.turn_to, until, self.closing.is_set)
             await self._after_change()
