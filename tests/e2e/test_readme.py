@@ -5,9 +5,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from .conftest import Installation
 
+pytest_plugins = ["pytester"]
+
 README = Path(__file__).parent.parent.parent / "README.md"
+
+
+def programs() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def test_the_rehearsal_of_the_readme_passes(pytester: pytest.Pytester) -> None:
+    _, rehearsal = programs()
+    pytester.makepyfile(rehearsal)
+    pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
 def test_the_bot_of_the_readme_rents_and_cancels(installation: Installation) -> None:
@@ -21,7 +35,7 @@ def test_the_bot_of_the_readme_rents_and_cancels(installation: Installation) -> 
         check=True,
         capture_output=True,
     )
-    (bot,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    bot, _ = programs()
     done = subprocess.run(
         [sys.executable, "-c", bot], env=world.env, capture_output=True, text=True, check=False
     )
