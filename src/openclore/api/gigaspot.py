@@ -50,7 +50,10 @@ class CreateGigaspotOrder(Request):
 
 
 class EditGigaspotOrder(Request):
-    """A bid's new price and, if given, its new clocks."""
+    """A bid's new price and, if given, its new clocks, which a running container keeps running through.
+
+    A price may be lowered at any time and by any step, but not under the host's lowest bid.
+    """
 
     order_id: Id
     price: Bid

@@ -26,6 +26,8 @@ class AddServerReply(Reply):
 class SetGigaspot(Request):
     """Puts a server on GigaSPOT with the lowest bid, CLORE per day; `min_bid` null takes it off.
 
+    Whichever way it moves, the bids of the market it leaves end, charged to that second. An order on demand
+    goes on; until it is over, GigaSPOT bids wait. A new `min_bid` is for new bids and new prices.
     `energy_price` is the host's own figure, dollars per kWh, for bidders to see.
     """
 
