@@ -104,6 +104,15 @@ def test_a_currency_without_a_rate_or_a_price_is_not_accepted(store: Store) -> N
         world.rent(currency="CLORE-Blockchain")
 
 
+def test_a_pegged_currency_without_a_rate_or_a_floor_takes_no_bid_of_nothing(store: Store) -> None:
+    world = World(store)
+    world.set_server("rack-1", **PEGGED, clore_on_demand=400)
+    accounts.credit(world.market, "renter@example.org", Currency.CLORE, 10**13, world.now, "clore")
+    with pytest.raises(Refused) as refused:
+        world.rent(type="spot", spotprice=0, currency="CLORE-Blockchain")
+    assert refused.value.refusal == "currency-not-allowed"
+
+
 def test_a_pegged_price_stays_inside_the_bounds_of_its_currency(world: World) -> None:
     set_rate(world, "0.0000001")
     rates.repeg(world.market, world.now)

@@ -260,6 +260,26 @@ def test_a_floor_that_moves_is_for_new_bids(world: World) -> None:
     assert refused.value.facts == {"min_price": 1.5}
 
 
+def test_a_bid_in_a_currency_the_host_takes_no_more_can_not_go_down(world: World) -> None:
+    mine = bid(world, 1.2)
+    world.set_server("rack-1", **EVERY_CURRENCY, usd_on_demand=0, usd_spot=0, usd_enabled=False)
+    with pytest.raises(Refused) as refused:
+        reprice(world, mine, 1.19)
+    assert refused.value.refusal is Refusal.AMOUNT_TOO_LOW
+    reprice(world, mine, 1.21)
+    assert world.orders()[mine].price == 1.21
+
+
+def test_a_price_changed_after_the_clock_went_back_gives_no_posted_minute_back(world: World) -> None:
+    mine = bid(world, 10)
+    world.wait(60)
+    reprice(world, mine, 10.1)
+    world.now -= 10
+    reprice(world, mine, 10.07)
+    assert world.difference() is None
+    assert money.from_wire(world.orders()[mine].spend or 0) == 2 * 10 * money.SCALE // 1_440
+
+
 def test_a_bid_whose_wallet_is_empty_when_it_wins_ends_instead(world: World) -> None:
     poor = rival(world, "poor", "0.2")
     other = rival(world)

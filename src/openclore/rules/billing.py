@@ -55,7 +55,7 @@ def cost(order: Order, now: int) -> Cost:
         return Cost(0, 0, 0, 0)
     seconds = active_seconds(order, now)
     minutes = started_minutes(seconds)
-    price_part = order.spend_before + spend(order.price, minutes - order.minutes_before)
+    price_part = order.spend_before + spend(order.price, max(0, minutes - order.minutes_before))
     renter_part = price_part * order.renter_fee // 10_000
     host_part = price_part * order.host_fee // 10_000
     creation = order.creation_fee if seconds >= order.creation_grace_seconds else 0
@@ -168,9 +168,10 @@ def started(order: Order, at: int) -> Order:
 
 
 def repriced(order: Order, at: int, price: int) -> Order:
-    """The order at another price: minutes that have begun keep the price they began at."""
+    """The order at another price: minutes that have begun, or are posted, keep the price they began at."""
     if not order.began:
         return msgspec.structs.replace(order, price=price)
+    at = max(at, order.posted_at)
     return msgspec.structs.replace(
         order,
         price=price,

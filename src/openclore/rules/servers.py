@@ -56,7 +56,7 @@ def in_force(settings: Settings, pegged_rates: Mapping[Currency, int]) -> dict[C
     """The prices that count now; `pegged_rates` is currency to 10⁻⁸ dollars for one unit.
 
     A pegged price is rounded and bounded like one that was typed. Without a rate it stays what the host set;
-    a currency that has no price then is not accepted.
+    a currency that has no price or no floor then is not accepted.
     """
     prices = dict(settings.prices)
     for currency, pegged in settings.pegged.items():
@@ -66,7 +66,7 @@ def in_force(settings: Settings, pegged_rates: Mapping[Currency, int]) -> dict[C
             on_demand = _from_dollars(pegged.on_demand, rate, PRICE_BOUNDS[currency])
             spot = _from_dollars(pegged.spot, rate, PRICE_BOUNDS[currency])
             prices[currency] = Pricing(on_demand=on_demand, spot=spot, accepted=typed.accepted)
-        elif not typed.on_demand:
+        elif not (typed.on_demand and typed.spot):
             prices[currency] = msgspec.structs.replace(typed, accepted=False)
     return prices
 

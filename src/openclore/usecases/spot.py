@@ -72,8 +72,9 @@ def set_spot_price(market: Market, account_id: int, request: SetSpotPrice, now: 
             raise Refused(Refusal.ORDER_DONT_EXIST)
         server = servers.by_id(tx, order.server_id)
         assert server is not None
-        prices = server_rules.in_force(server.settings, rates.pegged(tx))
-        floor = prices[order.currency].spot if order.currency in prices else 0
+        pricing = server_rules.in_force(server.settings, rates.pegged(tx)).get(order.currency)
+        # A currency that the host takes no more has no floor to go down to.
+        floor = pricing.spot if pricing and pricing.accepted else order.price
         spot_rules.check_reprice(order, price, floor, market.policy.spot, now)
         reprice(tx, market, order, price, now)
 
