@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 import structlog
@@ -38,6 +38,7 @@ ALL_METHODS = list(HttpMethod)
 log = structlog.get_logger()
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 AnyRequest = Request[Any, Any, Any]
 AnyResponse = Response[Any]
@@ -76,6 +77,12 @@ class Call:
     def caller(self) -> int:
         """The account, where the endpoint requires a key."""
         return self.signed_in.account_id
+
+    async def read(
+        self, use_case: Callable[Concatenate[Market, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a use case that changes nothing."""
+        return await self.service.read(use_case, self.service.market, *args, **kwargs)
 
     async def write(
         self,
@@ -229,10 +236,17 @@ def _ids(request: AnyRequest) -> dict[str, int]:
     """
     ids: dict[str, int] = {}
     for name, text in request.path_params.items():
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 2**63):
+        number = whole_number(text)
+        if not number:
             raise InvalidInput(f"{name}: must be a positive whole number")
-        ids[name] = int(text)
+        ids[name] = number
     return ids
+
+
+def whole_number(text: str) -> int | None:
+    """What decimal digits say, if an id can be so large; None otherwise."""
+    small = text.isascii() and text.isdigit() and len(text) < 20
+    return int(text) if small and int(text) < 2**63 else None
 
 
 def _decode(endpoint: Endpoint[Any, Any], request: AnyRequest, body: bytes) -> Any:

@@ -9,7 +9,7 @@ from ..api.base import Empty, Reply
 from ..api.endpoints import Endpoint
 from ..api.open import endpoints
 from ..api.open.events import EventsReply, ReadEvents
-from ..api.open.limits import SetSpendLimit, SpendLimitsReply
+from ..api.open.limits import SetSpendLimit
 from ..api.open.offers import OffersReply, SearchOffers
 from ..api.open.orders import OrderReply, PlaceOrder, RenewLease
 from ..api.open.servers import AddServer, SetGigaspot
@@ -35,9 +35,7 @@ async def place_order(call: Call, request: PlaceOrder) -> Reply:
 
 
 async def read_order(call: Call, _: Empty) -> OrderReply:
-    return await call.service.read(
-        orders.read_order, call.service.market, call.caller, call.ids["order_id"], call.now
-    )
+    return await call.read(orders.read_order, call.caller, call.ids["order_id"], call.now)
 
 
 async def renew_lease(call: Call, request: RenewLease) -> Reply:
@@ -56,8 +54,8 @@ async def set_gigaspot(call: Call, request: SetGigaspot) -> Reply:
     return await call.write(gigaspot.set_gigaspot, call.caller, call.ids["server_id"], request, call.now)
 
 
-async def list_spend_limits(call: Call, _: Empty) -> SpendLimitsReply:
-    return await call.service.write(limits.list_spend_limits, call.service.market, call.caller, call.now)
+async def list_spend_limits(call: Call, _: Empty) -> Reply:
+    return await call.write(limits.list_spend_limits, call.caller, call.now)
 
 
 async def set_spend_limit(call: Call, request: SetSpendLimit) -> Reply:
@@ -69,7 +67,7 @@ async def remove_spend_limit(call: Call, _: Empty) -> Reply:
 
 
 async def read_events(call: Call, request: ReadEvents) -> EventsReply:
-    return await call.service.read(events.read_events, call.service.market, call.caller, request)
+    return await call.read(events.read_events, call.caller, request)
 
 
 async def add_webhook(call: Call, request: AddWebhook) -> Reply:
@@ -77,13 +75,11 @@ async def add_webhook(call: Call, request: AddWebhook) -> Reply:
 
 
 async def list_webhooks(call: Call, _: Empty) -> WebhooksReply:
-    return await call.service.read(webhooks.list_webhooks, call.service.market, call.caller, call.now)
+    return await call.read(webhooks.list_webhooks, call.caller, call.now)
 
 
 async def read_webhook(call: Call, _: Empty) -> WebhookReply:
-    return await call.service.read(
-        webhooks.read_webhook, call.service.market, call.caller, call.ids["webhook_id"], call.now
-    )
+    return await call.read(webhooks.read_webhook, call.caller, call.ids["webhook_id"], call.now)
 
 
 async def remove_webhook(call: Call, _: Empty) -> Reply:
@@ -97,9 +93,8 @@ async def rotate_webhook(call: Call, _: Empty) -> Reply:
 async def send_test(call: Call, _: Empty) -> Reply:
     """Nothing is locked while the receiver takes its time."""
     service = call.service
-    message = await service.read(
+    message = await call.read(
         webhooks.test_message,
-        service.market,
         call.caller,
         call.ids["webhook_id"],
         call.now,
@@ -116,7 +111,7 @@ async def read_statistics(call: Call, request: ReadStatistics) -> StatisticsRepl
 
 
 async def read_history(call: Call, request: ReadHistory) -> HistoryReply:
-    return await call.service.read(statistics.read_history, call.service.market, request)
+    return await call.read(statistics.read_history, request)
 
 
 ACTIONS: dict[Endpoint[Any, Any], Action] = {

@@ -10,6 +10,7 @@ import msgspec
 from ..api.codes import Refusal
 from ..api.dialects import Dialect
 from ..api.endpoints import CREATE_ORDER, SPACING_SECONDS
+from ..api.open.endpoints import OPEN_SPACING_SECONDS
 from ..rules.policy import Policy
 from ..store.store import database_url
 
@@ -60,7 +61,7 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     spacing_seconds: float = SPACING_SECONDS
     create_order_seconds: float = CREATE_ORDER.spacing_seconds
-    open_spacing_seconds: float = 0.1
+    open_spacing_seconds: float = OPEN_SPACING_SECONDS
     from_completion: bool = False
     refusals_count: bool = False
 

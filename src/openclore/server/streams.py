@@ -14,7 +14,7 @@ from ..rules.refused import InvalidInput
 from ..store.accounts import ApiKey
 from ..store.events import Kind
 from ..usecases import events
-from .door import AnyResponse, Call
+from .door import AnyResponse, Call, whole_number
 from .service import Service
 from .watchers import Watcher
 
@@ -86,6 +86,7 @@ def _encoded(event: Event) -> bytes:
 def _last_event_id(header: str) -> int | None:
     if not header:
         return None
-    if not (header.isascii() and header.isdigit() and len(header) < 20 and int(header) < 2**63):
+    event_id = whole_number(header)
+    if event_id is None:
         raise InvalidInput(f"{LAST_EVENT_ID}: must be an event's id")
-    return int(header)
+    return event_id

@@ -33,7 +33,7 @@ NO_DELAY = Live(row_delay_seconds=0)
 
 
 async def wallets(call: Call, _: Empty) -> WalletsReply:
-    return await call.service.read(accounts.wallets, call.service.market, call.caller, call.now)
+    return await call.read(accounts.wallets, call.caller, call.now)
 
 
 async def marketplace(call: Call, _: Empty) -> AnyResponse:
@@ -54,9 +54,8 @@ async def marketplace(call: Call, _: Empty) -> AnyResponse:
 
 async def my_orders(call: Call, request: MyOrders) -> MyOrdersReply:
     live = call.service.settings.live if call.voice.dialect is Dialect.LIVE else NO_DELAY
-    return await call.service.read(
+    return await call.read(
         orders.my_orders,
-        call.service.market,
         call.caller,
         request,
         call.now,
@@ -74,7 +73,7 @@ async def cancel_order(call: Call, request: CancelOrder) -> Reply:
 
 
 async def spot_marketplace(call: Call, request: SpotMarketplace) -> SpotMarketplaceReply:
-    return await call.service.read(spot.spot_marketplace, call.service.market, call.caller, request)
+    return await call.read(spot.spot_marketplace, call.caller, request)
 
 
 async def set_spot_price(call: Call, request: SetSpotPrice) -> Reply:
@@ -82,11 +81,11 @@ async def set_spot_price(call: Call, request: SetSpotPrice) -> Reply:
 
 
 async def my_servers(call: Call, _: Empty) -> MyServersReply:
-    return await call.service.read(servers.my_servers, call.service.market, call.caller)
+    return await call.read(servers.my_servers, call.caller)
 
 
 async def server_config(call: Call, request: ServerConfigRequest) -> ServerConfigReply:
-    return await call.service.read(servers.server_config, call.service.market, call.caller, request, call.now)
+    return await call.read(servers.server_config, call.caller, request, call.now)
 
 
 async def set_server_settings(call: Call, request: SetServerSettings) -> Reply:
@@ -94,18 +93,18 @@ async def set_server_settings(call: Call, request: SetServerSettings) -> Reply:
 
 
 async def renter_fees(call: Call, _: Empty) -> RenterFeesReply:
-    return await call.service.read(accounts.renter_fees, call.service.market, call.caller)
+    return await call.read(accounts.renter_fees, call.caller)
 
 
 async def poh_balance(call: Call, _: Empty) -> PohBalanceReply:
-    return await call.service.read(accounts.poh_balance, call.service.market, call.caller)
+    return await call.read(accounts.poh_balance, call.caller)
 
 
 async def get_gigaspot(call: Call, _: Empty) -> GigaspotReply:
     service = call.service
     file = await service.read(service.gigaspot.current, call.now)
     url = address(service, call.http, file)
-    return await service.read(gigaspot.get_gigaspot, service.market, call.caller, url)
+    return await call.read(gigaspot.get_gigaspot, call.caller, url)
 
 
 async def create_gigaspot_orders(call: Call, request: list[CreateGigaspotOrder]) -> Reply:
