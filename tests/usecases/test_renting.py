@@ -351,6 +351,19 @@ def test_silence_is_not_charged_whoever_comes_before_the_loop(world: World, act:
     assert row.end_reason == ("cancelled" if act == "cancel" else "host_lost")
 
 
+def test_a_wallet_that_ran_dry_unnoticed_before_its_host_fell_silent_ends_at_its_second(world: World) -> None:
+    world.set_server("rack-1", usd_on_demand=14.4)
+    renter = accounts.create_account(world.market, "poor@example.org", world.now).id
+    world.credit("0.15", "poor@example.org")
+    order = world.rent(account=renter)
+    world.jump(1_200)
+    world.jump(600, beating=False)
+    world.turn()
+    row = world.orders(renter)[order.id]
+    assert (row.end_reason, row.order_end) == ("exhausted", row.ct + 600)
+    assert world.difference() is None
+
+
 def test_a_gap_noticed_by_the_heartbeat_itself_changes_the_assignments(world: World) -> None:
     world.set_server("rack-1", mrl=6)
     world.credit("10")

@@ -1,5 +1,6 @@
 """Bids: who has the machine, what waiting costs, how bids change."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from openclore.api.codes import Refusal
 from openclore.api.currencies import Currency
 from openclore.api.spot import SetSpotPrice, SpotMarket, SpotMarketplace
 from openclore.rules import money
+from openclore.rules.policy import Policy
 from openclore.rules.refused import InvalidInput, Refused
 from openclore.store.store import Store
 from openclore.usecases import accounts, hosts, rates, servers, spot
@@ -322,6 +324,43 @@ def test_a_bid_may_win_a_machine_that_is_away_and_pays_from_its_return(world: Wo
     assert (running(world), world.orders()[mine].spend) == (mine, 0)
     world.beat()
     assert money.from_wire(world.orders()[mine].spend or 0) == 100_000
+
+
+def test_a_bid_that_won_an_absent_machine_ends_at_its_return_if_its_wallet_is_empty_by_then(
+    world: World,
+) -> None:
+    second, poor = world.add_server("rack-2"), rival(world, "poor", "0.3")
+    theirs = bid(world, 60, other := rival(world))
+    mine, next_one = bid(world, 43.2, poor), bid(world, 1.1)
+    world.now += 60
+    world.beat(second)
+    world.turn()
+    world.cancel(theirs, other)
+    assert (running(world), world.orders()[next_one].online) == (mine, False)
+    bid(world, 100, poor, renting_server=second)
+    while world.orders(poor)[mine + 2].state != "ended":
+        world.now += 10
+        world.beat(second)
+        world.turn()
+    world.beat(world.server)
+    assert world.orders(poor)[mine].end_reason == "exhausted"
+    assert (running(world), world.orders()[next_one].online) == (next_one, True)
+    assert world.difference() is None
+
+
+def test_however_many_machines_one_ending_sets_free_in_turn_all_are_settled(
+    new_sqlite_store: Callable[[], Store],
+) -> None:
+    world = World(new_sqlite_store(), Policy(servers_max=600, host_lost_after_seconds=10**6))
+    many = 500
+    machines = [world.add_server(f"rack-{number}", mrl=6) for number in range(2, many + 2)]
+    bidders = [rival(world, f"bidder-{number}") for number in range(many)]
+    for number, account in enumerate(bidders):
+        bid(world, 2, account, renting_server=machines[number])
+        bid(world, 1, account, renting_server=machines[number - 1])
+    world.jump(6 * 3_600)
+    assert bid(world, 3, bidders[0], renting_server=machines[-1])
+    assert all(order.state == "ended" for order in world.orders(bidders[1]).values())
 
 
 def test_the_bids_on_a_machine_that_is_lost_end_with_it(world: World) -> None:

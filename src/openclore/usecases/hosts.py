@@ -4,7 +4,6 @@ import msgspec
 from sqlalchemy import Connection
 
 from ..api.hostlink import Assignment, Assignments, Container, Hello, Registered
-from ..rules import billing
 from ..rules import orders as order_rules
 from ..rules import servers as server_rules
 from ..rules.orders import EndReason, Order, State
@@ -158,12 +157,9 @@ def _heard(tx: Connection, market: Market, server: Server, now: int) -> None:
         servers.heard(tx, {server.id: (server.seen_until, now)})
         return
     if server.online:
-        _settle_order(tx, market, settlement.take_offline(tx, server, now), now)
+        settlement.take_offline(tx, market.policy, server.id, now)
     servers.set_presence(tx, server.id, online=True, seen_until=now)
-    order = orders.holder(tx, server.id)
-    if order is not None:
-        orders.save(tx, billing.started(order, now))
-        _settle_order(tx, market, order, now)
+    settlement.resume(tx, market.policy, server.id, now)
     events.append(tx, events.Kind.SERVER_ONLINE, now, account_id=server.account_id, server_id=server.id)
 
 
@@ -172,7 +168,7 @@ def _judge_silent(tx: Connection, market: Market, server_id: int, now: int) -> N
     server = servers.by_id(tx, server_id)
     after_seconds = market.policy.offline_after_seconds
     if server and server.online and not server_rules.continues(server.seen_until, now, after_seconds):
-        _settle_order(tx, market, settlement.take_offline(tx, server, now), now)
+        settlement.take_offline(tx, market.policy, server_id, now)
 
 
 def _judge_lost(tx: Connection, market: Market, server_id: int, now: int) -> None:
@@ -184,9 +180,8 @@ def _judge_lost(tx: Connection, market: Market, server_id: int, now: int) -> Non
             _end(tx, market, order.id, now, EndReason.HOST_LOST, "the host was away for too long")
 
 
-def _settle_order(tx: Connection, market: Market, order: Order | None, now: int) -> None:
-    if order is not None:
-        settlement.settle(tx, market.policy, order.account_id, order.currency, now)
+def _settle_order(tx: Connection, market: Market, order: Order, now: int) -> None:
+    settlement.settle(tx, market.policy, order.account_id, order.currency, now)
 
 
 def _take_in(tx: Connection, market: Market, server_id: int, containers: list[Container], now: int) -> None:

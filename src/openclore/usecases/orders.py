@@ -296,12 +296,13 @@ def enter(
     running = msgspec.structs.replace(order, active_since=now, began=True)
     settlement.settle(tx, market.policy, order.account_id, order.currency, now, settled)
     settlement.afford(tx, running, max(1, billing.cost(running, now).charge), order.creation_fee)
+    freed: list[int] = []
     if order.is_bid:
         order = orders.add(tx, msgspec.structs.replace(order, state=State.WAITING))
     else:
         holder = orders.holder(tx, server.id)
         if holder is not None:
-            settlement.outbid(tx, market.policy, holder, now, settled)
+            freed = settlement.outbid(tx, market.policy, holder, now, settled)
         order = orders.add(tx, running)
         servers.assignments_changed(tx, server.id)
     if order.deployment.ports:
@@ -318,7 +319,8 @@ def enter(
         currency=order.currency,
     )
     settlement.settle(tx, market.policy, order.account_id, order.currency, now, settled)
-    settlement.reassign(tx, market.policy, server.id, now, settled)
+    for server_id in (server.id, *freed):
+        settlement.reassign(tx, market.policy, server_id, now, settled)
     made = orders.by_id(tx, order.id)
     assert made is not None
     return made

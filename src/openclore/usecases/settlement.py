@@ -3,7 +3,8 @@
 The only place where orders turn into transfers.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from sqlalchemy import Connection
@@ -42,33 +43,44 @@ def settle(
     Nobody is charged for a host's silence, whether or not the loop has noticed it yet. A machine that becomes
     free goes to the best bid that waits for it. A wallet among `settled` is left alone.
     """
+    _reassign(tx, policy, _bring_up(tx, policy, account_id, currency, now, settled), now, settled)
+
+
+def _bring_up(
+    tx: Connection, policy: Policy, account_id: int, currency: Currency, now: int, settled: Settled | None
+) -> list[int]:
+    """Settle one wallet; ids of the servers that became free."""
     if settled is not None:
         if (account_id, currency) in settled:
-            return
+            return []
         settled.add((account_id, currency))
     wallet = ledger.wallet(tx, account_id, currency)
-    running = [
-        _at_evidence(tx, policy, order, now) for order in orders.active_on_wallet(tx, account_id, currency)
-    ]
+    running = orders.active_on_wallet(tx, account_id, currency)
+    silent = _silent(tx, policy, running, now)
     freed: list[int] = []
     while True:
         counted = _limits(tx, account_id, currency)
         window_end = min(_window_ends(counted), default=now + 1)
+        first_silent = min(silent, key=lambda order_id: silent[order_id].seen_until, default=None)
+        heard_until = now if first_silent is None else min(silent[first_silent].seen_until, now)
         purses = _purses(tx, wallet.id, running, counted)
-        ending = billing.next_ending(purses, running, min(now, window_end - 1))
+        ending = billing.next_ending(purses, running, min(heard_until, window_end - 1))
         if ending is not None:
             for order in (order for order in running if order.id in ending.order_ids):
                 end(tx, order, ending.at, ending.reason)
                 freed.append(order.server_id)
+                silent.pop(order.id, None)
             running = [order for order in running if order.id not in ending.order_ids]
+        elif first_silent is not None and heard_until < window_end:
+            stopped = _take_offline(tx, silent.pop(first_silent), now)
+            running = [stopped if stopped and stopped.id == order.id else order for order in running]
         elif window_end <= now:
             _turn_windows(tx, counted, running, window_end if running else now // DAY_SECONDS * DAY_SECONDS)
         else:
             break
     running = [order if _is_posted(order, now) else _post(tx, order, now) for order in running]
     _schedule(tx, policy, wallet.id, running, _limits(tx, account_id, currency))
-    for server_id in freed:
-        reassign(tx, policy, server_id, now, settled)
+    return freed
 
 
 def settle_again(tx: Connection, policy: Policy, settled: Settled, now: int) -> None:
@@ -135,62 +147,104 @@ def reassign(
 
     A bid whose wallet can't pay its next minute ends as exhausted instead of winning.
     """
-    while True:
-        active = orders.active_on_server(tx, server_id)
-        holder = next((order for order in active if order.holds), None)
-        winner = spot.decide(active, rates.every(tx))
-        if winner is None or (holder is not None and holder.id == winner.id):
-            return
-        if holder is not None:
-            outbid(tx, policy, holder, now, settled)
-            continue
-        settle(tx, policy, winner.account_id, winner.currency, now, settled)
-        current = orders.by_id(tx, winner.id)
-        if current is None or current.state is not State.WAITING or orders.holder(tx, server_id):
-            continue
-        _place(tx, policy, current, now, settled)
+    _reassign(tx, policy, [server_id], now, settled)
 
 
-def outbid(tx: Connection, policy: Policy, order: Order, now: int, settled: Settled | None = None) -> None:
-    """Take the machine from a bid, which waits from now on."""
-    settle(tx, policy, order.account_id, order.currency, now, settled)
+def _reassign(
+    tx: Connection, policy: Policy, server_ids: Iterable[int], now: int, settled: Settled | None
+) -> None:
+    """One machine after the other: whoever gets one is settled, which may free the next."""
+    waiting = deque(server_ids)
+    while waiting:
+        server_id = waiting.popleft()
+        while (winner := _winner(tx, server_id)) is not None:
+            holder = orders.holder(tx, server_id)
+            if holder is not None:
+                waiting += outbid(tx, policy, holder, now, settled)
+            else:
+                waiting += _place(tx, policy, winner, now, settled)
+
+
+def _winner(tx: Connection, server_id: int) -> Order | None:
+    """The order that should have a machine and has not."""
+    winner = spot.decide(orders.active_on_server(tx, server_id), rates.every(tx))
+    return None if winner is None or winner.holds else winner
+
+
+def outbid(
+    tx: Connection, policy: Policy, order: Order, now: int, settled: Settled | None = None
+) -> list[int]:
+    """Take the machine from a bid, which waits from now on; ids of the servers to `reassign` then."""
+    freed = _bring_up(tx, policy, order.account_id, order.currency, now, settled)
     current = orders.by_id(tx, order.id)
     if current is None or not current.holds:
-        return
+        return freed
     _post(tx, spot.outbid(billing.stopped(current, now)), now)
     servers.assignments_changed(tx, order.server_id)
-    settle(tx, policy, order.account_id, order.currency, now, settled)
+    freed += _bring_up(tx, policy, order.account_id, order.currency, now, settled)
     _tell(tx, events.Kind.ORDER_OUTBID, order, now)
+    return freed
 
 
-def _place(tx: Connection, policy: Policy, order: Order, now: int, settled: Settled | None) -> None:
-    """Give a free machine to a waiting bid of a settled wallet."""
+def _place(tx: Connection, policy: Policy, order: Order, now: int, settled: Settled | None) -> list[int]:
+    """Give a free machine to a waiting bid; ids of the servers to `reassign` then."""
+    freed = _bring_up(tx, policy, order.account_id, order.currency, now, settled)
+    current = orders.by_id(tx, order.id)
+    if current is None or current.state is not State.WAITING:
+        return freed
     server = servers.by_id(tx, order.server_id)
-    placed = msgspec.structs.replace(order, state=State.PLACED, posted_at=max(order.posted_at, now))
-    if server is not None and server.online:
-        placed = billing.started(placed, now)
-        try:
-            afford(tx, placed, billing.outstanding(placed, now))
-        except Refused as refused:
-            empty = refused.refusal is Refusal.NOT_ENOUGH_BALANCE
-            end(tx, order, now, EndReason.EXHAUSTED if empty else EndReason.LIMIT_REACHED)
-            settle(tx, policy, order.account_id, order.currency, now, settled)
-            return
-    _post(tx, placed, now)
+    if server is not None and server.online and not _is_heard(policy, server, now):
+        _take_offline(tx, server, now)
+        server = None
+    placed = msgspec.structs.replace(current, state=State.PLACED, posted_at=max(current.posted_at, now))
+    if server is None or not server.online:
+        _post(tx, placed, now)
+    elif not _start(tx, placed, now):
+        return freed + _bring_up(tx, policy, order.account_id, order.currency, now, settled)
     servers.assignments_changed(tx, order.server_id)
     _tell(tx, events.Kind.ORDER_WON, order, now)
-    settle(tx, policy, order.account_id, order.currency, now, settled)
+    return freed + _bring_up(tx, policy, order.account_id, order.currency, now, settled)
+
+
+def resume(tx: Connection, policy: Policy, server_id: int, now: int) -> None:
+    """Start the meter of the order on a machine that is back; one that can't pay its next minute ends."""
+    settle_holder(tx, policy, server_id, now)
+    order = orders.holder(tx, server_id)
+    if order is None or order.active_since is not None:
+        return
+    started = _start(tx, order, now)
+    settle(tx, policy, order.account_id, order.currency, now)
+    if not started:
+        reassign(tx, policy, server_id, now)
+
+
+def _start(tx: Connection, order: Order, now: int) -> bool:
+    """Start the meter of an order of a settled wallet, or end the order if it can't be paid."""
+    started = billing.started(order, now)
+    try:
+        afford(tx, started, billing.outstanding(started, now))
+    except Refused as refused:
+        empty = refused.refusal is Refusal.NOT_ENOUGH_BALANCE
+        end(tx, order, now, EndReason.EXHAUSTED if empty else EndReason.LIMIT_REACHED)
+        return False
+    _post(tx, started, now)
+    return True
 
 
 def _tell(tx: Connection, kind: events.Kind, order: Order, now: int) -> None:
     events.append(tx, kind, now, account_id=order.account_id, server_id=order.server_id, order_id=order.id)
 
 
-def take_offline(tx: Connection, server: Server, now: int) -> Order | None:
-    """Count a server as offline since its last heartbeat; its order, whose meter stops there.
+def take_offline(tx: Connection, policy: Policy, server_id: int, now: int) -> None:
+    """Count a silent server as offline since its last heartbeat, where the meter of its order stops."""
+    settle_holder(tx, policy, server_id, now)
+    server = servers.by_id(tx, server_id)
+    if server is not None and server.online:
+        _take_offline(tx, server, now)
 
-    The order's wallet is for `settle` next.
-    """
+
+def _take_offline(tx: Connection, server: Server, now: int) -> Order | None:
+    """The order on it, if there is one, is for `settle` next."""
     heard_until = min(server.seen_until, now)
     servers.set_presence(tx, server.id, online=False, seen_until=heard_until)
     order = orders.holder(tx, server.id)
@@ -227,14 +281,15 @@ def settle_due(market: Market, now: int) -> None:
         raise ExceptionGroup("wallets that can't be settled", failed)
 
 
-def _at_evidence(tx: Connection, policy: Policy, order: Order, now: int) -> Order:
-    """The order, its meter stopped if its host has fallen silent."""
-    if order.active_since is None:
-        return order
-    server = servers.by_id(tx, order.server_id)
-    if server is None or continues(server.seen_until, now, policy.offline_after_seconds):
-        return order
-    return take_offline(tx, server, now) or order
+def _silent(tx: Connection, policy: Policy, running: Sequence[Order], now: int) -> dict[int, Server]:
+    """Id of each order whose meter runs though its host has fallen silent, and the server."""
+    metered = [order for order in running if order.active_since is not None]
+    machines = {order.id: servers.by_id(tx, order.server_id) for order in metered}
+    return {i: server for i, server in machines.items() if server and not _is_heard(policy, server, now)}
+
+
+def _is_heard(policy: Policy, server: Server, now: int) -> bool:
+    return continues(server.seen_until, now, policy.offline_after_seconds)
 
 
 def _is_posted(order: Order, now: int) -> bool:
