@@ -18,6 +18,7 @@ class Kind(StrEnum):
     KEY_REVOKED = "key_revoked"
     WALLET_CREDITED = "wallet_credited"
     SPEND_LIMIT_SET = "spend_limit_set"
+    SPEND_LIMIT_REMOVED = "spend_limit_removed"
     RATES_SET = "rates_set"
     PRICES_REPEGGED = "prices_repegged"
     SERVER_CREATED = "server_created"

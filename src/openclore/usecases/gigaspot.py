@@ -33,13 +33,14 @@ from ..rules import orders as order_rules
 from ..rules import servers as server_rules
 from ..rules.orders import Deployment, EndReason, Kind, Order, State, Wish
 from ..rules.policy import Policy
-from ..rules.refused import InvalidInput, NotFound, Refused
+from ..rules.refused import InvalidInput, Refused
 from ..rules.servers import DAY_SECONDS, GigaspotTerms, Pricing, Server, Visibility
 from ..store import accounts, events, orders, rates, servers
 from ..store.accounts import Account
 from . import settlement
 from .market import Market
 from .orders import cancel, enter, orders_max, terms
+from .servers import own
 from .settlement import Settled
 from .spot import reprice
 
@@ -308,9 +309,7 @@ def set_gigaspot(market: Market, account_id: int, server_id: int, request: SetGi
     if request.min_bid is not None:
         offered = GigaspotTerms(min_bid=money.from_wire(request.min_bid), energy_price=request.energy_price)
     with market.store.writing() as tx:
-        server = servers.by_id(tx, server_id)
-        if server is None or server.account_id != account_id:
-            raise NotFound(f"you have no server {server_id}")
+        server = own(tx, account_id, server_id)
         if offered == server.gigaspot:
             return
         servers.save_gigaspot(tx, server_id, offered)

@@ -54,15 +54,7 @@ def set_spend_limit(market: Market, caller: ApiKey, request: SetSpendLimit, now:
             ),
         )
         settlement.settle(tx, market.policy, caller.account_id, request.currency, now)
-        events.append(
-            tx,
-            events.Kind.SPEND_LIMIT_SET,
-            now,
-            account_id=caller.account_id,
-            currency=request.currency,
-            amount=money.to_text(amount),
-            period=request.period,
-        )
+        _tell(tx, events.Kind.SPEND_LIMIT_SET, limit, now)
         return SpendLimitReply(code=0, limit=_row(tx, limit, now))
 
 
@@ -77,8 +69,9 @@ def remove_spend_limit(market: Market, caller: ApiKey, limit_id: int, now: int) 
         _may_change(tx, caller)
         found = [limit for limit in limits.of_account(tx, caller.account_id) if limit.id == limit_id]
         if not found:
-            raise NotFound(f"limit_id: the account has no spend limit {limit_id}")
+            raise NotFound(f"limit_id: you have no spend limit {limit_id}")
         limits.remove(tx, limit_id)
+        _tell(tx, events.Kind.SPEND_LIMIT_REMOVED, found[0], now)
         settlement.settle(tx, market.policy, caller.account_id, found[0].currency, now)
 
 
@@ -86,6 +79,18 @@ def _may_change(tx: Connection, caller: ApiKey) -> None:
     """A key with a limit of its own could lift it otherwise."""
     if any(limit.key_id == caller.id for limit in limits.of_account(tx, caller.account_id)):
         raise InvalidInput("this API key has a spend limit of its own and can't change limits, use another")
+
+
+def _tell(tx: Connection, kind: events.Kind, limit: SpendLimit, now: int) -> None:
+    events.append(
+        tx,
+        kind,
+        now,
+        account_id=limit.account_id,
+        currency=limit.currency,
+        amount=money.to_text(limit.amount),
+        period=limit.period,
+    )
 
 
 def _row(tx: Connection, limit: SpendLimit, now: int) -> SpendLimitRow:

@@ -84,9 +84,7 @@ def remove_server(market: Market, account_id: int, server_id: int, now: int) -> 
         Refused: server_in_use, with a `message`: it is public, or an order is active on it.
     """
     with market.store.writing() as tx:
-        server = servers.by_id(tx, server_id)
-        if server is None or server.account_id != account_id:
-            raise NotFound(f"you have no server {server_id}")
+        server = own(tx, account_id, server_id)
         if server.settings.visibility is not Visibility.HIDDEN:
             raise Refused(Refusal.SERVER_IN_USE, message=f"{server.name} is public: hide it first")
         if orders.active_on_server(tx, server_id):
@@ -95,6 +93,18 @@ def remove_server(market: Market, account_id: int, server_id: int, now: int) -> 
             )
         servers.remove(tx, server, now)
         events.append(tx, events.Kind.SERVER_REMOVED, now, account_id=account_id, server_id=server_id)
+
+
+def own(tx: Connection, account_id: int, server_id: int) -> Server:
+    """One of the account's servers.
+
+    Raises:
+        NotFound: it has no such server.
+    """
+    server = servers.by_id(tx, server_id)
+    if server is None or server.account_id != account_id:
+        raise NotFound(f"server_id: you have no server {server_id}")
+    return server
 
 
 def my_servers(market: Market, account_id: int) -> MyServersReply:
