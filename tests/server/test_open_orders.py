@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from openclore.usecases import accounts
+from openclore.usecases.webhooks import Message, Outcome
 
 from .conftest import Door
 
@@ -63,6 +64,25 @@ def test_a_refused_write_keeps_nothing_under_its_key(any_door: Door) -> None:
     assert once(any_door, "create_order", ORDER, "k-1")[1]["error"] == "not_enough_balance"
     any_door.world.credit("10")
     assert once(any_door, "create_order", ORDER, "k-1")[1]["code"] == 0
+
+
+def test_a_webhooks_test_message_with_a_key_is_sent_once(
+    any_door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Message] = []
+
+    async def deliver(message: Message, timeout_seconds: float) -> Outcome:
+        sent.append(message)
+        return Outcome(204, None)
+
+    monkeypatch.setattr(any_door.service.courier, "deliver", deliver)
+    webhook = any_door.call("webhooks", {"url": "https://hooks.example/"}, open=True)[1]["webhook"]
+    path = f"webhooks/{webhook['id']}/test"
+    first = once(any_door, path, None, "k-1", method="POST", open=True)
+    assert once(any_door, path, None, "k-1", method="POST", open=True) == first
+    assert once(any_door, f"webhooks/{webhook['id']}/rotate", None, "k-1", method="POST", open=True)[0] == 400
+    assert once(any_door, path, None, "k-2", method="POST", open=True)[0] == 200
+    assert len(sent) == 2
 
 
 def test_keys_of_two_accounts_do_not_meet(door: Door) -> None:
@@ -244,6 +264,11 @@ def test_a_limited_key_can_not_lift_its_limit(any_door: Door) -> None:
     removed = any_door.call(f"spend_limits/{row['id']}", method="DELETE", key="other", open=True)
     assert removed == (200, {"code": 0})
     assert any_door.call("spend_limits", open=True)[1]["limits"] == []
+    told = any_door.call("events?kinds=spend_limit_set,spend_limit_removed", open=True)[1]["events"]
+    assert [(event["kind"], event["data"]["amount"]) for event in told] == [
+        ("spend_limit_set", "1"),
+        ("spend_limit_removed", "1"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -92,10 +92,20 @@ class Call:
     ) -> Reply:
         """Run a use case that changes something; once, where the caller sent an idempotency key."""
         service = self.service
-        if self.idempotency_key is None:
+        if self._once is None:
             return await service.write(use_case, service.market, *args, **kwargs) or Reply(code=0)
-        once = Once(self.caller, self.idempotency_key, self.request_hash, self.now)
-        return await service.write(idempotency.once, service.market, once, use_case, *args, **kwargs)
+        return await service.write(idempotency.once, service.market, self._once, use_case, *args, **kwargs)
+
+    async def check_once(self) -> None:
+        """Before something that `write` can't do: end here if it was done under this idempotency key."""
+        if self._once is not None:
+            await self.read(idempotency.check, self._once)
+
+    @property
+    def _once(self) -> Once | None:
+        if self.idempotency_key is None:
+            return None
+        return Once(self.caller, self.idempotency_key, self.request_hash, self.now)
 
 
 class _NotSignedIn(Exception):

@@ -92,7 +92,7 @@ async def rotate_webhook(call: Call, _: Empty) -> Reply:
 
 async def send_test(call: Call, _: Empty) -> Reply:
     """Nothing is locked while the receiver takes its time."""
-    service = call.service
+    await call.check_once()
     message = await call.read(
         webhooks.test_message,
         call.caller,
@@ -100,7 +100,7 @@ async def send_test(call: Call, _: Empty) -> Reply:
         call.now,
         int(time.time()),
     )
-    outcome = await service.courier.deliver(message, TEST_SECONDS)
+    outcome = await call.service.courier.deliver(message, TEST_SECONDS)
     return await call.write(webhooks.keep_test, message, outcome)
 
 

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import Concatenate, NamedTuple, ParamSpec
 
 import msgspec
+from sqlalchemy import Connection
 
 from ..api.base import Reply
+from ..api.open.endpoints import IDEMPOTENCY_HEADER
 from ..rules.refused import InvalidInput
 from ..store import idempotency
 from .market import Market
@@ -45,17 +47,31 @@ def once(
         InvalidInput: the key came with another request.
     """
     with market.store.writing() as tx:
-        before = idempotency.find(tx, once.account_id, once.key)
-        if before is not None:
-            request_hash, reply = before
-            if request_hash != once.request_hash:
-                raise InvalidInput("Idempotency-Key: was used for another request, choose a new one")
-            raise Answered(reply)
+        _check(tx, once)
         made = use_case(market, *args, **kwargs) or Reply(code=0)
         idempotency.keep(
             tx, once.account_id, once.key, once.request_hash, msgspec.json.encode(made), once.now
         )
         return made
+
+
+def check(market: Market, once: Once) -> None:
+    """For what leaves the market and so is no part of a transaction: look before it is done.
+
+    Raises:
+        Answered, InvalidInput: as `once`.
+    """
+    with market.store.reading() as tx:
+        _check(tx, once)
+
+
+def _check(tx: Connection, once: Once) -> None:
+    before = idempotency.find(tx, once.account_id, once.key)
+    if before is not None:
+        request_hash, reply = before
+        if request_hash != once.request_hash:
+            raise InvalidInput(f"{IDEMPOTENCY_HEADER}: was used for another request, choose a new one")
+        raise Answered(reply)
 
 
 def prune(market: Market, now: int) -> None:
