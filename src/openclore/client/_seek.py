@@ -1,7 +1,7 @@
 """Which row of `my_orders` is the order just asked for, where the market does not tell its id. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
@@ -49,6 +49,16 @@ class Sought:
     def occupied(self) -> Refusal:
         """What a market says where this very order is there already."""
         return Refusal.YOU_ALREADY_HAVE_SPOT_ORDER if self.spot else Refusal.SERVER_ALREADY_RENTED
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The way to one order: what is sought, its key, when it was asked for, and what was found at once."""
+
+    sought: Sought
+    idempotency_key: str
+    sent: Moment = field(default_factory=Moment)
+    found: Order | None = None
 
 
 def newest_match(rows: Iterable[Order], sought: Sought, during: "During") -> Order | None:

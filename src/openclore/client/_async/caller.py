@@ -19,7 +19,7 @@ from .. import _requests, _wire
 from .._pace import Pace, Spacing, shared_turn
 from .._retry import delay_before_retry, repeatable
 from .._seek import Moment
-from .._transport import BODY_BYTES_MAX, USER_AGENT, too_large, too_slow, translated
+from .._transport import BODY_BYTES_MAX, USER_AGENT, tls, too_large, too_slow, translated
 from ..errors import CloreError, SignInError
 from ..profiles import access
 
@@ -73,6 +73,7 @@ class AsyncCaller:
             headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             timeout=httpx2.Timeout(timeout, connect=min(10.0, timeout)),
             transport=transport,
+            verify=tls(),
         )
 
     async def aclose(self) -> None:

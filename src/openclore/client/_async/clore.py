@@ -201,7 +201,8 @@ class AsyncClore(AsyncOpenMethods):
             InputError: found locally, with `field`, or by the market.
             UnavailableError: choose another server.
             BalanceError: top up the wallet.
-            OutcomeUnknownError: the order may exist; look in `my_orders` before trying again.
+            OutcomeUnknownError: the order may exist; look in `my_orders`, or ask this client for the same
+                again: it returns the order if it has come to light.
         """
         given = {
             "renting_server": renting_server,

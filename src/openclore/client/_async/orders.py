@@ -6,7 +6,9 @@ take 20 s to appear.
 """
 
 import asyncio
+import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from openclore.api.endpoints import MY_ORDERS, Endpoint
@@ -14,7 +16,7 @@ from openclore.api.orders import CreateOrder, MyOrders, Order
 
 from .. import _requests, _wire
 from .._retry import too_soon
-from .._seek import During, Moment, Sought, newest_match
+from .._seek import Attempt, During, Sought, newest_match
 from .._wire import Speaks
 from ..errors import CloreError, NetworkError, OutcomeUnknownError, SignInError
 from .caller import AsyncCaller
@@ -36,14 +38,16 @@ class AsyncOrderMaker:
     def __init__(self, caller: AsyncCaller) -> None:
         self._caller = caller
         self._known: set[int] = set()
+        self._told: set[int] = set()
         self._looked_at: float | None = None
+        self._looking = asyncio.Lock()
         self._locks: dict[int, asyncio.Lock] = {}
+        self._unclear: dict[int, Attempt] = {}
 
     async def look(self, request: MyOrders) -> list[Order]:
-        """`my_orders`."""
-        orders = (await self._caller.call(MY_ORDERS, request)).orders
-        self._known.update(order.id for order in orders)
-        self._looked_at = self._caller.clock()
+        """`my_orders`, for a caller."""
+        orders, _ = await self._look(request)
+        self._told.update(order.id for order in orders)
         return orders
 
     async def make(
@@ -51,22 +55,51 @@ class AsyncOrderMaker:
     ) -> Order:
         """Ask for an order and find it; one at a time per server, so that no two callers get the same.
 
+        Who asks for the same again after an unclear outcome goes on where that ended, and gets the order of
+        before if it has come to light.
+
         Raises:
             OutcomeUnknownError: it may have been made, and is not to be seen.
         """
-        async with self._locks.setdefault(order.renting_server, asyncio.Lock()):
-            made = await self._made(endpoint, order, idempotency_key)
+        server = order.renting_server
+        async with self._locks.setdefault(server, asyncio.Lock()):
+            attempt = await self._begin(order, idempotency_key, self._unclear.get(server))
+            try:
+                made = attempt.found or await self._made(endpoint, attempt)
+            except OutcomeUnknownError:
+                self._unclear[server] = attempt
+                raise
+            except CloreError:
+                self._unclear.pop(server, None)
+                raise
+            self._unclear.pop(server, None)
             self._known.add(made.id)
+            self._told.add(made.id)
             return made
 
-    async def _made(
-        self, endpoint: Endpoint[Any, Any], order: CreateOrder, idempotency_key: str | None
-    ) -> Order:
-        if self._should_look():
-            await self.look(MyOrders())
+    async def _begin(
+        self, order: CreateOrder, idempotency_key: str | None, before: Attempt | None
+    ) -> Attempt:
+        """What there is to know before asking."""
+        again = before if before is not None and before.sought.order == order else None
+        async with self._looking:
+            if again:
+                rows, answer = await self._look(MyOrders())
+            elif self._should_look():
+                await self._look(MyOrders())
+        if again:
+            again.sought = replace(again.sought, known=again.sought.known | self._told)
+            again.found = newest_match(
+                rows, again.sought, During.of(again.sent, answer, self._caller.clock())
+            )
+            again.idempotency_key = idempotency_key or again.idempotency_key
+            return again
         ours = self._caller.speaks in (Speaks.OPEN, Speaks.LIVE)
         sought = Sought(order, frozenset(self._known), by_id_alone=ours and self._looked_lately())
-        sent = Moment()
+        return Attempt(sought, idempotency_key or uuid.uuid4().hex)
+
+    async def _made(self, endpoint: Endpoint[Any, Any], attempt: Attempt) -> Order:
+        order, sent = attempt.sought.order, attempt.sent
         carried: Order | int | None = None
         problem: CloreError | None = None
         seconds, pause = SEEK_SECONDS, SEEK_PAUSE_SECONDS
@@ -75,25 +108,25 @@ class AsyncOrderMaker:
                 endpoint,
                 order,
                 lambda answer: _wire.order_in(self._caller.parsed(endpoint, answer)),
-                idempotency_key=idempotency_key,
+                idempotency_key=attempt.idempotency_key,
                 sent=sent,
             )
         except CloreError as error:
-            if not self._may_be_made(error, sought, sent):
+            if not self._may_be_made(error, attempt):
                 raise
             problem = error
             if not (error.ambiguous or error.repeated or sent.times > 1):
                 seconds, pause = REFUSED_SEEK_SECONDS, REFUSED_PAUSE_SECONDS
         if isinstance(carried, Order):
             return carried
-        found, looked = await self._seek(sought, carried, sent, seconds, pause)
+        found, looked = await self._seek(attempt, carried, seconds, pause)
         if found is not None:
             return found
         if carried is not None:
             return Order(id=carried, si=order.renting_server, currency=order.currency, image=order.image)
         if problem is None or problem.ambiguous:
             raise _unknown_outcome(endpoint, order, problem) from problem
-        if not looked and (problem.repeated or problem.error == sought.occupied):
+        if not looked and (problem.repeated or problem.error == attempt.sought.occupied):
             raise _unknown_outcome(endpoint, order, problem) from problem
         raise problem
 
@@ -110,7 +143,7 @@ class AsyncOrderMaker:
         at = self._looked_at
         return at is not None and self._caller.clock() - at <= LOOK_LASTS_SECONDS
 
-    def _may_be_made(self, error: CloreError, sought: Sought, sent: Moment) -> bool:
+    def _may_be_made(self, error: CloreError, attempt: Attempt) -> bool:
         """Whether the order may exist although the call failed.
 
         The answer may be to a copy of the request, made on the way: it came too soon after the first, or
@@ -118,18 +151,13 @@ class AsyncOrderMaker:
         attempt may still be on its way.
         """
         if error.ambiguous or isinstance(error, NetworkError) or too_soon(error):
-            return sent.times > 0
+            return attempt.sent.times > 0
         if self._caller.speaks is Speaks.OPEN:
             return error.repeated
-        return error.error == sought.occupied
+        return error.error == attempt.sought.occupied
 
     async def _seek(
-        self,
-        sought: Sought,
-        order_id: int | None,
-        sent: Moment,
-        seconds: float,
-        pause: float,
+        self, attempt: Attempt, order_id: int | None, seconds: float, pause: float
     ) -> tuple[Order | None, bool]:
         """Look in `my_orders` until the order is there, and whether that could be seen in the end.
 
@@ -142,9 +170,7 @@ class AsyncOrderMaker:
         while True:
             try:
                 message = _requests.outgoing(MY_ORDERS, MyOrders(return_completed=last), caller.base_url)
-                rows, answer = await caller.once(
-                    MY_ORDERS, message, lambda answer: (caller.decoded(MY_ORDERS, answer).orders, answer)
-                )
+                rows, answer = await caller.once(MY_ORDERS, message, self._read)
             except SignInError:
                 return None, False
             except CloreError:
@@ -154,7 +180,7 @@ class AsyncOrderMaker:
                 found = (
                     _with_id(rows, order_id)
                     if order_id is not None
-                    else newest_match(rows, sought, During.of(sent, answer, caller.clock()))
+                    else newest_match(rows, attempt.sought, During.of(attempt.sent, answer, caller.clock()))
                 )
                 if found is not None:
                     return found, True
@@ -162,6 +188,15 @@ class AsyncOrderMaker:
                 return None, seen
             last = caller.clock() + pause >= deadline
             await caller.sleep(pause)
+
+    async def _look(self, request: MyOrders) -> tuple[list[Order], _wire.Answer]:
+        rows, answer = await self._caller.tried(MY_ORDERS, request, self._read)
+        self._known.update(row.id for row in rows)
+        self._looked_at = self._caller.clock()
+        return rows, answer
+
+    def _read(self, answer: _wire.Answer) -> tuple[list[Order], _wire.Answer]:
+        return self._caller.decoded(MY_ORDERS, answer).orders, answer
 
 
 def _with_id(rows: Iterable[Order], order_id: int) -> Order | None:
@@ -176,7 +211,8 @@ def _unknown_outcome(
     )
     return OutcomeUnknownError(
         f"{endpoint.name}: {happened}, but my_orders shows none for server {order.renting_server} after"
-        f" {SEEK_SECONDS:.0f} s. It would cost money: look in my_orders again before ordering again.",
+        f" {SEEK_SECONDS:.0f} s. It would cost money: look in my_orders again, or ask this client again for"
+        " the same.",
         endpoint=endpoint.name,
         status=problem.status if problem else None,
         code=problem.code if problem else 0,

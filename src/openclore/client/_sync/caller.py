@@ -20,7 +20,7 @@ from .. import _requests, _wire
 from .._pace import Pace, Spacing, shared_turn
 from .._retry import delay_before_retry, repeatable
 from .._seek import Moment
-from .._transport import BODY_BYTES_MAX, USER_AGENT, too_large, too_slow, translated
+from .._transport import BODY_BYTES_MAX, USER_AGENT, tls, too_large, too_slow, translated
 from ..errors import CloreError, SignInError
 from ..profiles import access
 
@@ -74,6 +74,7 @@ class Caller:
             headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             timeout=httpx2.Timeout(timeout, connect=min(10.0, timeout)),
             transport=transport,
+            verify=tls(),
         )
 
     def close(self) -> None:
