@@ -5,6 +5,7 @@ Where the machine has no GPUs either, it stands in with some that take clocks.
 
 import asyncio
 import errno
+from collections.abc import Iterable
 from contextlib import suppress
 
 from openclore.api.clocks import GpuRanges, clocks_refusal
@@ -96,13 +97,13 @@ class SimulatedRuntime:
             for port in order.ports:
                 listeners.append(await listen(order.order_id, port, self._bind_address))
         except BaseException:
-            _close(listeners)
+            await close(listeners)
             raise
         self._listeners[order.order_id] = listeners
         return ""
 
     async def remove(self, order_id: int) -> None:
-        _close(self._listeners.pop(order_id, []))
+        await close(self._listeners.pop(order_id, []))
 
     async def close(self) -> None:
         for order_id in list(self._listeners):
@@ -116,20 +117,38 @@ async def listen(order_id: int, port: PortMap, bind_address: str) -> asyncio.Ser
         DeploymentFailed: the port can't be had.
     """
 
+    visits: set[asyncio.Task[None]] = set()
+
+    def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A visit that is cancelled before it began has to be closed too.
+        visit = asyncio.create_task(answer(reader, writer))
+        visits.add(visit)
+        visit.add_done_callback(visits.discard)
+        visit.add_done_callback(lambda _: writer.close())
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A cancelled visitor must not become a traceback of the stream machinery at shutdown.
-        with suppress(OSError, TimeoutError, asyncio.CancelledError):
+        with suppress(OSError, TimeoutError):
             if port.container == SSH_PORT:
                 writer.write(SSH_BANNER)
                 await writer.drain()
             await _answer(order_id, reader, writer)
-        writer.close()
 
     try:
-        return await asyncio.start_server(answer, bind_address, port.public)
+        return await asyncio.start_server(visited, bind_address, port.public)
     except OSError as error:
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror})"
         raise DeploymentFailed(f"port {port.public} {reason} on the machine") from error
+
+
+async def close(listeners: Iterable[asyncio.Server]) -> None:
+    """Stop listening. Who came at this very moment is let in first: asyncio would forget them half-way."""
+    listeners = list(listeners)
+    for listener in listeners:
+        for socket in listener.sockets:
+            asyncio.get_running_loop().remove_reader(socket.fileno())
+    await asyncio.sleep(0)
+    for listener in listeners:
+        listener.close()
 
 
 async def _answer(order_id: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -155,8 +174,3 @@ def _response(order_id: int, with_body: bool) -> bytes:
         "Connection: close",
     ]
     return "\r\n".join([*head, "", ""]).encode() + (body if with_body else b"")
-
-
-def _close(listeners: list[asyncio.Server]) -> None:
-    for listener in listeners:
-        listener.close()
