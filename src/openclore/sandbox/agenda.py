@@ -8,6 +8,15 @@ Happening = Callable[[int], None]
 """Told the time (Unix s) at which it happens."""
 
 
+LIVELY_MAX = 600
+"""A larger market is as lively as one of so many machines, so that its weeks pass as fast."""
+
+
+def liveliness(machines: int) -> float:
+    """How much of what would happen to so many machines does happen, 0 to 1."""
+    return min(1.0, LIVELY_MAX / machines)
+
+
 class Agenda:
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Happening]] = []

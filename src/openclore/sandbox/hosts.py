@@ -16,7 +16,7 @@ from ..api.hostlink import BEAT_SECONDS, Assignment, Container, ContainerState, 
 from ..rules.servers import DAY_SECONDS
 from ..usecases import hosts
 from ..usecases.market import Market
-from .agenda import Agenda
+from .agenda import Agenda, liveliness
 from .machines import Machine
 
 OUTAGE_SECONDS_MEDIAN = 4_500
@@ -137,6 +137,7 @@ class Hosts:
 
     def _plan_outage(self, server_id: int, now: int) -> None:
         unreliability = min(1 - self._reliability[server_id], UNRELIABILITY_MAX)
+        unreliability *= liveliness(len(self._reliability))
         if unreliability <= 0:
             return
         seconds = self._dice.lognormvariate(0, 0.8) * OUTAGE_SECONDS_MEDIAN

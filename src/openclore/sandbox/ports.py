@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..api.hostlink import PortMap
 from ..host.runtime import DeploymentFailed
-from ..host.simulated import listen
+from ..host.simulated import close, listen
 
 ADDRESS = "127.0.0.1"
 LOWEST, HIGHEST = 10_000, 31_999
@@ -80,20 +80,15 @@ class Sockets:
     async def show(self, wanted: Mapping[int, Sequence[PortMap]], failed: Callable[[int, str], None]) -> None:
         """Listen for these orders and no others; `failed` hears of an order whose ports can't be had."""
         for order_id in self._listening.keys() - wanted.keys():
-            self._close(order_id)
+            await close(self._listening.pop(order_id))
         for order_id in wanted.keys() - self._listening.keys():
             self._listening[order_id] = []
             try:
                 for port in wanted[order_id]:
                     self._listening[order_id].append(await listen(order_id, port, ADDRESS))
             except DeploymentFailed as reason:
-                self._close(order_id)
+                await close(self._listening.pop(order_id))
                 failed(order_id, str(reason))
 
-    def close(self) -> None:
-        for order_id in list(self._listening):
-            self._close(order_id)
-
-    def _close(self, order_id: int) -> None:
-        for server in self._listening.pop(order_id):
-            server.close()
+    async def close(self) -> None:
+        await self.show({}, lambda order_id, reason: None)

@@ -23,7 +23,7 @@ from ..store import rates as rates_store
 from ..store import servers as servers_store
 from ..usecases import accounts, orders, spot
 from ..usecases.market import Market
-from .agenda import Agenda, Happening
+from .agenda import Agenda, Happening, liveliness
 from .machines import Machine
 
 SECONDS_BETWEEN_RENTERS = 900_000
@@ -202,7 +202,8 @@ class Rivals:
     # What both do -----------------------------------------------------------------------------------
 
     def _expect(self, arrival: Happening, seconds: float, now: int) -> None:
-        self._agenda.put(now + 1 + self._dice.expovariate(len(self._machines) / seconds), arrival)
+        count = len(self._machines) * liveliness(len(self._machines))
+        self._agenda.put(now + 1 + self._dice.expovariate(count / seconds), arrival)
 
     def _somebody(self) -> int:
         """One of those with the fewest orders."""

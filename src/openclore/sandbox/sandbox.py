@@ -27,7 +27,7 @@ from ..rules.refused import InvalidInput
 from ..server.app import build
 from ..server.run import free_port
 from ..server.service import Service
-from ..server.settings import Pace, Settings
+from ..server.settings import Pace, Settings, SettingsError
 from ..store.store import Store, database_url, open_store
 from ..usecases import accounts, orders
 from ..usecases.market import Market
@@ -89,6 +89,7 @@ class Sandbox:
         clock, faults: what moves time, and what makes things go wrong.
 
     Raises:
+        ValueError: no servers.
         RecordingError: the file is no such reply.
         NoPorts: this machine has no ports left for so many servers.
         SettingsError: the port can't be had.
@@ -109,6 +110,8 @@ class Sandbox:
         policy: Policy = POLICY,
         money: Mapping[str, float] = RENTER_MONEY,
     ) -> None:
+        if servers < 1:
+            raise ValueError(f"servers: at least 1, got {servers}")
         machines, usd = made_up(seed, servers), dict(RATES)
         if marketplace is not None:
             machines, usd = recorded(Path(marketplace), seed)
@@ -307,28 +310,39 @@ class _House:
             raise ValueError(str(error)) from None
 
     def _serve(self) -> None:
-        asyncio.run(self._main())
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self.stage = self._make_stage()
+        port = self._service.settings.port
         server = Server(
             Layer(cast("App", build(self._service)), control(self.stage, self._about), self.stage),
             address=ADDRESS,
-            port=self._service.settings.port,
+            port=port,
             interface=Interfaces.ASGINL,
             log_enabled=False,
         )
         serving = asyncio.create_task(server.serve())
         passing = asyncio.create_task(self.stage.run())
-        await _answers(self._service.settings.port)
-        self._ready.set_result(None)
-        await self._stop.wait()
-        self.stage.close()
+        answering = asyncio.create_task(_answers(port))
+        await asyncio.wait({serving, answering}, return_when=asyncio.FIRST_COMPLETED)
+        if answering.done():
+            self._ready.set_result(None)
+            await self._stop.wait()
+        await self.stage.close()
         passing.cancel()
+        answering.cancel()
         server.stop()  # type: ignore[no-untyped-call]
-        await asyncio.gather(serving, passing, return_exceptions=True)
+        await asyncio.gather(serving, passing, answering, return_exceptions=True)
+        if not self._ready.done():
+            raise SettingsError(f"can't listen on {ADDRESS}:{port}")
 
 
 async def _answers(port: int) -> None:

@@ -17,7 +17,7 @@ from ..server.service import Service
 from ..server.webhooks import Sender
 from ..store import orders as orders_store
 from ..store.tables import webhooks as webhooks_table
-from ..usecases import accounts, statistics, webhooks
+from ..usecases import accounts, hosts, idempotency, statistics, webhooks
 from .faults import Fault, Faults
 from .hosts import Mishap
 from .ports import Sockets
@@ -113,13 +113,14 @@ class Stage:
             await asyncio.sleep(TICK_SECONDS)
             async with self._lock:
                 await self._pass()
+                await asyncio.to_thread(self._mind_agents)
             if not self._turning.locked():
                 await self._post(to_the_end=False)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Have everybody leave, and time stand still."""
         self.closing.set()
-        self._sockets.close()
+        await self._sockets.close()
         self.service.watchers.close()
 
     # Interventions ----------------------------------------------------------------------------------
@@ -204,8 +205,8 @@ class Stage:
     async def _pass(self, seconds: float = 0.0) -> None:
         """Live through what happens until now, or so many seconds later.
 
-        While the clock is being turned, now is where the world has got to: the moment of a message, when one of
-        its receivers acts.
+        While the clock is being turned, now is where the world has got to: the moment of a message, when one
+        of its receivers acts.
         """
         if self._turning.locked():
             until = self.world.now + int(seconds)
@@ -233,9 +234,18 @@ class Stage:
             self.service.refresh(None)
             self._relisted_at = self.world.now
 
+    def _mind_agents(self) -> None:
+        """What the server's loop does for machines that are real, and speak for themselves."""
+        evidence = self.service.links.evidence()
+        if evidence:
+            hosts.keep_evidence(self.world.market, evidence)
+            self.service.links.written_down(evidence)
+        hosts.sweep(self.world.market, self.world.now)
+
     def _keep_hour(self, now: int) -> None:
         self.service.catch_up()
-        statistics.keep_hour(self.service.market, self.service.snapshot.listed(), now)
+        statistics.keep_hour(self.world.market, self.service.snapshot.listed(), now)
+        idempotency.prune(self.world.market, now)
 
     def _any_webhooks(self) -> bool:
         with self.service.market.store.reading() as tx:

@@ -19,7 +19,7 @@ from ..store.events import Kind
 from ..store.tables import deliveries, events, ledger_accounts
 from ..usecases import rates, settlement
 from ..usecases.market import Market
-from .agenda import Agenda, Happening
+from .agenda import Agenda, Happening, liveliness
 from .founding import Founded
 from .hosts import Hosts
 from .machines import Machine
@@ -132,7 +132,8 @@ class World:
             rates.set_rate(self.market, currency, money.from_wire(round(self._usd[currency], 8)), now)
 
     def _expect_repricing(self, now: int) -> None:
-        seconds = self._dice.expovariate(len(self._server_ids) / SECONDS_BETWEEN_REPRICINGS)
+        count = len(self._server_ids) * liveliness(len(self._server_ids))
+        seconds = self._dice.expovariate(count / SECONDS_BETWEEN_REPRICINGS)
         self.agenda.put(now + 1 + seconds, self._a_host_reprices)
 
     def _a_host_reprices(self, now: int) -> None:
