@@ -238,6 +238,17 @@ def test_a_daily_limit_starts_anew_at_midnight_utc(any_door: Door) -> None:
     assert row["since"] % 86_400 == 0
 
 
+def test_a_daily_limit_is_shown_as_it_counts_today_though_nothing_runs(door: Door) -> None:
+    door.world.credit("10")
+    limit(door, amount=1, period="day")
+    door.world.cancel(door.world.rent().id)
+    today = door.call("spend_limits", open=True)[1]["limits"][0]
+    door.world.now += 2 * 86_400
+    later = door.call("spend_limits", open=True)[1]["limits"][0]
+    assert today["spent"] > 0
+    assert (later["spent"], later["since"]) == (0, door.world.now // 86_400 * 86_400)
+
+
 def test_an_order_lives_over_midnight_under_a_daily_limit_that_covers_each_day(any_door: Door) -> None:
     world = any_door.world
     world.now = world.now // 86_400 * 86_400 + 86_000

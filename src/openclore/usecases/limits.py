@@ -16,7 +16,8 @@ from .market import Market
 def list_spend_limits(market: Market, account_id: int, now: int) -> SpendLimitsReply:
     """The account's own limits and those of its keys."""
     with market.store.writing() as tx:
-        settlement.settle_account(tx, market.policy, account_id, now)
+        for currency in sorted({limit.currency for limit in limits.of_account(tx, account_id)}):
+            settlement.settle(tx, market.policy, account_id, currency, now)
         rows = [_row(tx, limit, now) for limit in limits.of_account(tx, account_id)]
     return SpendLimitsReply(code=0, limits=rows)
 

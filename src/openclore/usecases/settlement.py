@@ -153,16 +153,18 @@ def reassign(
 def _reassign(
     tx: Connection, policy: Policy, server_ids: Iterable[int], now: int, settled: Settled | None
 ) -> None:
-    """One machine after the other: whoever gets one is settled, which may free the next."""
-    waiting = deque(server_ids)
+    """One machine after the other: whoever gets or loses one is settled, which may free the next."""
+    waiting, touched = deque(server_ids), set() if settled is None else settled
     while waiting:
         server_id = waiting.popleft()
         while (winner := _winner(tx, server_id)) is not None:
             holder = orders.holder(tx, server_id)
             if holder is not None:
-                waiting += outbid(tx, policy, holder, now, settled)
+                waiting += outbid(tx, policy, holder, now, touched)
             else:
-                waiting += _place(tx, policy, winner, now, settled)
+                waiting += _place(tx, policy, winner, now, touched)
+    if settled is None:
+        settle_again(tx, policy, touched, now)
 
 
 def _winner(tx: Connection, server_id: int) -> Order | None:
