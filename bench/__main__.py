@@ -10,10 +10,10 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from . import decoding, reply, startup
+from . import commands, decoding, reply, startup
 from .measure import FULL, QUICK, NotMeasured, Row
 
-STORIES = {"reply": reply, "decoding": decoding, "startup": startup}
+STORIES = {"reply": reply, "decoding": decoding, "startup": startup, "commands": commands}
 OWN_ACCESS = ("CLORE_API_KEY", "CLORE_BASE_URL", "OPENCLORE_PROFILE")
 """Whoever measures may have set these for clients; here they play no part."""
 

@@ -8,8 +8,8 @@ asked for all rows, as ours always returns.
 Before measuring, ours is checked to have every row with the values that came; members it has no name for
 are in `extra`, and named in the row.
 
-The bytes are a recording where there is one (the file in OPENCLORE_BENCH_MARKETPLACE, or a folder `shared`
-next to the repository), otherwise made up in its shape.
+The bytes are those of a made-up market in the shape of a recorded one, and of a recording where there is one
+(the file in OPENCLORE_BENCH_MARKETPLACE, or a folder `shared` next to the repository).
 """
 
 import json
@@ -31,46 +31,48 @@ from .processes import ROOT
 
 WHAT = "marketplace() of the client"
 RECORDED = ROOT.parent / "shared" / "data" / "marketplace-recorded.json"
-MADE_UP_SERVERS = 3_500
 NAMES = {field.encode_name for field in msgspec.structs.fields(Offer)}
 BASE_URL = "http://market.invalid/v1"
 
 
 def measure(scale: Scale) -> list[Row | NotMeasured]:
-    body, source = _marketplace()
+    made_up = _measured(f"{WHAT}, {scale.servers:,} servers", reply_bytes(scale.servers), "made up", scale)
+    recorded = _recorded()
+    if recorded is None:
+        return [made_up]
+    return [made_up, _measured(f"{WHAT}, a recording", recorded, "recorded", scale)]
+
+
+def _measured(what: str, body: bytes, source: str, scale: Scale) -> Row | NotMeasured:
     ours = _ours(body)
     unknown = _check(body, ours())
     rows = len(ours())
     try:
         theirs = _sdk(body)
     except ModuleNotFoundError:
-        return [NotMeasured(what=WHAT, against="the official SDK", reason="clore-ai is not installed")]
+        return NotMeasured(what=what, against="the official SDK", reason="clore-ai is not installed")
     theirs_rows = len(theirs())
     samples = in_turns(lambda: milliseconds(ours), lambda: milliseconds(theirs), scale.decoding_turns)
-    return [
-        Row(
-            what=WHAT,
-            against=f"the official SDK, clore-ai {version('clore-ai')}",
-            unit="ms",
-            ours=samples[0],
-            theirs=samples[1],
-            note=f"{source} marketplace, {len(body) / 1e6:.2f} MB;"
-            f" ours returns {rows:,}, the SDK {theirs_rows:,}{_told(unknown)}",
-        )
-    ]
+    return Row(
+        what=what,
+        against=f"the official SDK, clore-ai {version('clore-ai')}",
+        unit="ms",
+        ours=samples[0],
+        theirs=samples[1],
+        note=f"{source}, {len(body) / 1e6:.2f} MB;"
+        f" ours returns {rows:,}, the SDK {theirs_rows:,}{_told(unknown)}",
+    )
 
 
 def _told(unknown: list[str]) -> str:
     return f"; ours has {', '.join(unknown)} in `extra`" if unknown else ""
 
 
-def _marketplace() -> tuple[bytes, str]:
-    """An answer, and whether it is recorded or made up."""
+def _recorded() -> bytes | None:
+    """A recorded answer, where there is one."""
     chosen = os.environ.get("OPENCLORE_BENCH_MARKETPLACE")
     file = ROOT / chosen if chosen else RECORDED
-    if chosen or file.exists():
-        return file.read_bytes(), "a recorded"
-    return reply_bytes(MADE_UP_SERVERS), "a made-up"
+    return file.read_bytes() if chosen or file.exists() else None
 
 
 def _ours(body: bytes) -> Callable[[], list[Offer]]:

@@ -1,0 +1,64 @@
+"""How long a program waits for our package and our command line, against the official SDK's.
+
+Measured, for a fresh interpreter each time: milliseconds from the creation of the process to its end, of
+`import openclore` against `import clore_ai`, and of `openclore --help` against `clore --help`.
+"""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from .measure import NotMeasured, Row, Scale, in_turns, milliseconds
+
+IMPORT = "import of the client"
+HELP = "--help of the command line"
+
+
+def measure(scale: Scale) -> list[Row | NotMeasured]:
+    try:
+        import clore_ai  # noqa: F401 -- is it here?
+    except ModuleNotFoundError:
+        return [
+            NotMeasured(what=what, against="the official SDK", reason="clore-ai is not installed")
+            for what in (IMPORT, HELP)
+        ]
+    python, beside = sys.executable, Path(sys.executable).parent
+    return [
+        _row(
+            IMPORT,
+            [python, "-c", "import openclore"],
+            [python, "-c", "import clore_ai"],
+            scale.command_turns,
+            "import openclore, import clore_ai",
+        ),
+        _row(
+            HELP,
+            [str(beside / "openclore"), "--help"],
+            [str(beside / "clore"), "--help"],
+            scale.command_turns,
+            "openclore --help, clore --help",
+        ),
+    ]
+
+
+def _row(what: str, ours: list[str], theirs: list[str], turns: int, named: str) -> Row:
+    samples = in_turns(
+        lambda: milliseconds(partial(_run, ours)),
+        lambda: milliseconds(partial(_run, theirs)),
+        turns,
+    )
+    return Row(
+        what=what,
+        against=f"the official SDK, clore-ai {version('clore-ai')}",
+        unit="ms",
+        ours=samples[0],
+        theirs=samples[1],
+        note=f"{named}; a fresh process each time",
+    )
+
+
+def _run(words: list[str]) -> None:
+    subprocess.run(words, env={**os.environ, "COLUMNS": "100"}, capture_output=True, check=True)
