@@ -5,24 +5,23 @@ import os
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from .errors import DeployError, guarded
 from .output import amount
+
+if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
 
 T = TypeVar("T")
 
@@ -317,6 +316,9 @@ class Tour:
         self, path: str, headers: dict[str, str], body: Any = None, *, again: bool = False
     ) -> tuple[int, bytes]:
         """HTTP status and body of a bare call, as any program could make it."""
+        import urllib.error
+        import urllib.request
+
         request = urllib.request.Request(  # noqa: S310 - our own market
             f"{self._address}/v1/{path}",
             headers=headers | {"content-type": "application/json"},
@@ -331,6 +333,8 @@ class Tour:
 
     def _with_a_table_hidden(self) -> tuple[int, bytes]:
         """A database error, made by taking a table away for one request."""
+        import sqlite3
+
         database = sqlite3.connect(self._folder / "market" / "openclore.db", timeout=10)
         try:
             database.execute("ALTER TABLE rates RENAME TO hidden")
@@ -367,6 +371,8 @@ def _answers(port: int) -> bool:
 
 
 def _fetch(port: int) -> str:
+    import urllib.request
+
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2) as page:
             return str(page.read().decode())
@@ -374,8 +380,9 @@ def _fetch(port: int) -> str:
         return ""
 
 
-def _receiver(received: list[str]) -> ThreadingHTTPServer:
+def _receiver(received: list[str]) -> "ThreadingHTTPServer":
     """A local HTTP server that keeps the messages posted to it."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,6 +1,5 @@
 """`openclore host`: turn this machine into a server of a market."""
 
-import asyncio
 import re
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +51,8 @@ def host(
     ] = "docker",
 ) -> None:
     """Rent out this machine: report what it is, and run the containers that the market wants."""
+    import asyncio
+
     from openclore.host import agent
 
     from .logs import configure_logs
