@@ -232,9 +232,10 @@ class AsyncCaller:
         """Each API has a pace of its own."""
         if endpoint.below not in self._paces:
             address = _requests.address(endpoint, self.base_url)
-            turn = shared_turn(self._key, address) if self._key else None
-            pace = Pace(self._spacing or Spacing.of(address, endpoint.below), turn, self.clock)
-            self._paces.setdefault(endpoint.below, pace)
+            spacing = self._spacing or Spacing.of(address, endpoint.below)
+            # Without a spacing there is nothing that other processes would have to know.
+            turn = shared_turn(self._key, address) if self._key and spacing.every else None
+            self._paces.setdefault(endpoint.below, Pace(spacing, turn, self.clock))
         return self._paces[endpoint.below]
 
     async def _exchange(
