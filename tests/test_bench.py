@@ -35,6 +35,7 @@ def test_every_row_is_measured_against_something_in_the_same_run() -> None:
     rows.pop("marketplace() of the client, a recording", None)
     against_sdk = [
         "marketplace() of the client, 500 servers",
+        "import of the package",
         "import of the client",
         "--help of the command line",
     ]

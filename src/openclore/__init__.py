@@ -9,8 +9,8 @@
 The client's names are here and are loaded when first used: `import openclore` alone costs nothing.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False
+"""As in `typing`, whose import would take most of the time."""
 
 __version__ = "0.1.0"
 
@@ -74,10 +74,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'openclore' has no attribute {name!r}")
-    value = getattr(importlib.import_module("openclore.client"), name)
+    import importlib
+
+    value: object = getattr(importlib.import_module("openclore.client"), name)
     globals()[name] = value
     return value
 
