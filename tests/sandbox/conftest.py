@@ -1,6 +1,7 @@
 """A world without doors, its time turned by tests; and somebody in front of the doors."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -22,6 +23,15 @@ from openclore.usecases import orders
 from openclore.usecases.market import Market
 
 NewWorld = Callable[..., "Rehearsal"]
+
+
+@pytest.fixture(autouse=True)
+def private_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No client reads or leaves anything outside its test's folder."""
+    for name in ("CLORE_API_KEY", "CLORE_BASE_URL", "OPENCLORE_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
 
 
 class Rehearsal:

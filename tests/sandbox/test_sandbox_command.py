@@ -99,6 +99,7 @@ def test_its_first_words_fit_a_terminal_and_say_what_to_do(tmp_path: Path) -> No
         (("sandbox", "--marketplace", "/nowhere.json"), 2, "can't read /nowhere.json"),
         (("sandbox", "turn", "soon", "--base-url", "http://127.0.0.1:9/v1"), 2, "1d12h"),
         (("sandbox", "turn", "1h", "--base-url", "http://127.0.0.1:9/v1"), 10, "No sandbox answers"),
+        (("sandbox", "turn", "1h"), 2, "Say which sandbox"),
         (("sandbox", "--dialect", "klingon"), 2, "klingon"),
     ],
 )

@@ -66,10 +66,11 @@ def subscribe(caller: Caller, receiver: Receiver, *kinds: str) -> None:
 
 def test_messages_go_out_while_the_clock_is_turned(caller: Caller, receiver: Receiver) -> None:
     subscribe(caller, receiver, "order_running", "order_ended")
-    hours = caller.free()[0]["mrl"]
-    caller.rent()
+    shortest = min(caller.free(), key=lambda row: row["mrl"])
+    hours = shortest["mrl"]
+    caller.rent(shortest["id"])
     made_at = caller.sandbox.clock.now
-    caller.sandbox.clock.turn(days=60)
+    caller.sandbox.clock.turn(hours=hours + 4)
     assert receiver.kinds() == ["order_running", "order_ended"]
     assert receiver.got[1][0] >= made_at + hours * 3_600
     assert receiver.got[1][1]["data"]["data"]["reason"] == "expired"

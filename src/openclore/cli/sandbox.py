@@ -60,7 +60,8 @@ def run(
     from openclore.sandbox.sandbox import NO_PACE, Sandbox
     from openclore.server.settings import Pace, SettingsError
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # SIGINT too: in the background shells have it ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         with Sandbox(
             seed=seed,
@@ -169,7 +170,8 @@ def fault(
         return
     for waiting in found["faults"]:
         where = waiting.get("endpoint") or "any endpoint"
-        say(f"{waiting['kind']} waits for {waiting.get('count', 1)} request(s) to {where}.")
+        count = waiting.get("count", 1)
+        say(f"{waiting['kind']} waits for {count} request{'s' if count > 1 else ''} to {where}.")
     if not found["faults"]:
         say("Nothing waits to go wrong.")
 
@@ -237,9 +239,14 @@ def _call(method: str, what: str, body: Any, profile: str | None, base_url: str 
     import httpx2
 
     from openclore.client.errors import InputError, NetworkError, SetupError
-    from openclore.client.profiles import access
+    from openclore.client.profiles import DEFAULT_BASE_URL, access
 
-    address = access(None, base_url, profile).base_url.removesuffix("/v1")
+    found = access(None, base_url, profile).base_url
+    if found == DEFAULT_BASE_URL:
+        raise SetupError(
+            "Say which sandbox: set CLORE_BASE_URL to the address that it said, or give --base-url."
+        )
+    address = found.removesuffix("/v1")
     try:
         reply = httpx2.request(
             method, f"{address}/sandbox/{what}".rstrip("/"), json=body, timeout=_TIMEOUT_SECONDS

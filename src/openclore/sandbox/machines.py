@@ -141,7 +141,6 @@ def _machine(dice: Random, server_id: int, owner: int, tastes: list[float]) -> M
             pcie_width=dice.choice((4, 8, 16, 16)),
             pl=[model.watts] * gpus,
             stock_pl=[model.watts] * gpus,
-            runtime="simulated",
         ),
         gpu_array=[f" {short}"] * gpus,
         cuda_version=dice.choice(("12.2", "12.4", "12.8", "13.0")),
