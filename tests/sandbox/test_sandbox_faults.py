@@ -1,11 +1,14 @@
 """Every fault, as a program without our client sees it."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import httpx2
 import pytest
 
+from openclore.cli.sandbox import fault as command
 from openclore.sandbox import Sandbox
+from openclore.sandbox.faults import MarketKind, ReplyKind
 
 from .conftest import Caller
 
@@ -196,3 +199,9 @@ def test_a_fault_that_can_not_be_says_why(caller: Caller, members: dict[str, Any
     reply = caller.http.post("/sandbox/faults", json=members)
     assert reply.status_code == 400
     assert caller.sandbox.faults.waiting == []
+
+
+@pytest.mark.parametrize("kind", [*get_args(ReplyKind), *get_args(MarketKind)])
+def test_every_fault_is_explained(kind: str) -> None:
+    assert f"`{kind}`" in (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text()
+    assert kind in (command.__doc__ or "")
