@@ -309,3 +309,26 @@ def test_a_spot_bid_may_have_catches_too(any_door: Door) -> None:
     any_door.world.wait(3_600)
     row = any_door.call(f"orders/{order_id}", open=True)[1]["order"]["order"]
     assert row["end_reason"] == "limit_reached"
+
+
+def test_a_limited_key_raises_its_own_bids_only(any_door: Door) -> None:
+    world = any_door.world
+    _, any_door.keys["other"] = accounts.create_key(world.market, "renter@example.org", "other", world.now)
+    world.credit("10")
+    limit(any_door, amount=0.5, key="other")
+    bid = ORDER | {"type": "spot", "spotprice": 1.5}
+    mine = any_door.call("create_order", bid)[1]["order"]["id"]
+    raised = {"order_id": mine, "desired_price": 20}
+    status, reply = any_door.call("set_spot_price", raised, key="other")
+    assert (status, reply["error"]) == (200, "spend_limit_reached")
+    assert any_door.call("set_spot_price", raised)[1] == {"code": 0}
+    assert any_door.call("set_spot_price", {"order_id": mine, "desired_price": 19.96}, key="other")[1] == {
+        "code": 0
+    }
+
+
+def test_text_for_a_container_holds_no_nul(door: Door) -> None:
+    door.world.credit("10")
+    for member in ("ssh_password", "ssh_key", "jupyter_token", "command", "dockerhub_auth"):
+        status, reply = door.call("create_order", ORDER | {member: "a\x00:b"})
+        assert (status, reply["error"].partition(":")[0]) == (400, member)

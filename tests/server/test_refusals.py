@@ -188,6 +188,17 @@ def _(world: World) -> Case:
     return Case({"order_id": bid, "desired_price": 1.1}, {"max_step": 0.05})
 
 
+@at(endpoints.SET_SPOT_PRICE, Refusal.SPEND_LIMIT_REACHED)
+def _(world: World) -> Case:
+    """A key with a limit of its own raises no bid of another key."""
+    bid = world.rent(type="spot", spotprice=1.2).id
+    [key] = accounts.list_keys(world.market, "renter@example.org")
+    request = SetSpendLimit(currency=USD, amount=5, key=key.name)
+    limits.set_spend_limit(world.market, key, request, world.now)
+    message = "this key has a spend limit and may raise only its own bids"
+    return Case({"order_id": bid, "desired_price": 2}, {"message": message})
+
+
 @at(endpoints.SERVER_CONFIG, Refusal.SERVER_DONT_EXIST_BY_NAME)
 def _(world: World) -> Case:
     return Case({"server_name": "rack-9"}, key="host")

@@ -147,6 +147,7 @@ SET_SPOT_PRICE = Endpoint(
         Refusal.AMOUNT_TOO_LOW,
         Refusal.CAN_LOWER_EVERY_600_SECONDS,
         Refusal.EXCEEDED_MAX_STEP,
+        Refusal.SPEND_LIMIT_REACHED,
     ),
 )
 MY_SERVERS = Endpoint("my_servers", ("GET",), Empty, MyServersReply, "The caller's servers.")

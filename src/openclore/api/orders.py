@@ -46,14 +46,14 @@ class CreateOrder(Request):
     spotprice: float | None = None
     ports: dict[PortNumber, PortKind] | None = None
     env: dict[EnvName, EnvValue] | None = None
-    jupyter_token: Annotated[str, msgspec.Meta(max_length=32)] | None = None
-    ssh_password: Annotated[str, msgspec.Meta(max_length=32)] | None = None
-    ssh_key: Annotated[str, msgspec.Meta(max_length=3_072)] | None = None
-    command: Annotated[str, msgspec.Meta(max_length=16_384)] | None = None
+    jupyter_token: Annotated[str, msgspec.Meta(max_length=32, pattern=NO_NUL)] | None = None
+    ssh_password: Annotated[str, msgspec.Meta(max_length=32, pattern=NO_NUL)] | None = None
+    ssh_key: Annotated[str, msgspec.Meta(max_length=3_072, pattern=NO_NUL)] | None = None
+    command: Annotated[str, msgspec.Meta(max_length=16_384, pattern=NO_NUL)] | None = None
     required_price: float | None = None
     autossh_entrypoint: bool | str | None = None
     remember_password: bool | str | None = None
-    dockerhub_auth: Annotated[str, msgspec.Meta(max_length=512)] | None = None
+    dockerhub_auth: Annotated[str, msgspec.Meta(max_length=512, pattern=NO_NUL)] | None = None
 
     def __post_init__(self) -> None:
         ports = self.ports or {}

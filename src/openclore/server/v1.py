@@ -77,7 +77,7 @@ async def spot_marketplace(call: Call, request: SpotMarketplace) -> SpotMarketpl
 
 
 async def set_spot_price(call: Call, request: SetSpotPrice) -> Reply:
-    return await call.write(spot.set_spot_price, call.caller, request, call.now)
+    return await call.write(spot.set_spot_price, call.caller, request, call.now, call.key_id)
 
 
 async def my_servers(call: Call, _: Empty) -> MyServersReply:
@@ -112,7 +112,7 @@ async def create_gigaspot_orders(call: Call, request: list[CreateGigaspotOrder])
 
 
 async def edit_gigaspot_orders(call: Call, request: list[EditGigaspotOrder]) -> Reply:
-    return await call.write(gigaspot.edit_gigaspot_orders, call.caller, request, call.now)
+    return await call.write(gigaspot.edit_gigaspot_orders, call.caller, request, call.now, call.key_id)
 
 
 async def cancel_orders(call: Call, request: CancelOrders) -> Reply:

@@ -53,6 +53,14 @@ _OF_ACCOUNT = (
 )
 
 
+def has_own(tx: Connection, key_id: int | None) -> bool:
+    """Whether a key has a limit of its own."""
+    return (
+        tx.execute(select(spend_limits.c.id).where(spend_limits.c.key_id == key_id).limit(1)).scalar()
+        is not None
+    )
+
+
 def restart(tx: Connection, limit_id: int, since: int, spent_before: int) -> None:
     """Count from then on."""
     tx.execute(

@@ -42,7 +42,7 @@ from .market import Market
 from .orders import cancel, enter, orders_max, terms
 from .servers import own
 from .settlement import Settled
-from .spot import reprice
+from .spot import check_own_limit, reprice
 
 
 class _ClocksRefused(Exception):
@@ -167,7 +167,11 @@ def _image(policy: Policy, image_id: str) -> str:
 
 
 def edit_gigaspot_orders(
-    market: Market, account_id: int, request: Sequence[EditGigaspotOrder], now: int
+    market: Market,
+    account_id: int,
+    request: Sequence[EditGigaspotOrder],
+    now: int,
+    key_id: int | None = None,
 ) -> EditGigaspotOrdersReply:
     """Change prices and clocks of many bids, in the order given. One that is refused stays as it is.
 
@@ -183,7 +187,7 @@ def edit_gigaspot_orders(
         settlement.settle_account(tx, market.policy, account_id, now, settled)
         for edit in request:
             try:
-                _edit(tx, market, account_id, edit, now, settled)
+                _edit(tx, market, account_id, edit, now, key_id, settled)
                 reply.success_to_update_ids.append(edit.order_id)
             except (_ClocksRefused, Refused) as refused:
                 reply.failed_to_update_ids.append(edit.order_id)
@@ -195,7 +199,13 @@ def edit_gigaspot_orders(
 
 
 def _edit(
-    tx: Connection, market: Market, account_id: int, edit: EditGigaspotOrder, now: int, settled: Settled
+    tx: Connection,
+    market: Market,
+    account_id: int,
+    edit: EditGigaspotOrder,
+    now: int,
+    key_id: int | None,
+    settled: Settled,
 ) -> None:
     """
     Raises:
@@ -212,6 +222,7 @@ def _edit(
     price = money.from_wire(edit.price)
     if price != order.price and price < server.gigaspot.min_bid:
         raise Refused(Refusal.TOO_LOW_PRICE)
+    check_own_limit(tx, order, price, key_id)
     if edit.oc is not None and edit.oc != order.deployment.clocks:
         order = _set_clocks(tx, order, _clocks(server, edit.oc), now)
     reprice(tx, market, order, price, now, settled)

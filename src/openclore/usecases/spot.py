@@ -10,7 +10,7 @@ from ..rules import spot as spot_rules
 from ..rules.orders import Kind, Order, State
 from ..rules.refused import InvalidInput, Refused
 from ..rules.servers import Visibility
-from ..store import events, orders, rates, servers
+from ..store import events, limits, orders, rates, servers
 from . import settlement
 from .market import Market
 from .settlement import Settled
@@ -51,7 +51,9 @@ def _offer(order: Order, account_id: int) -> SpotOffer:
     )
 
 
-def set_spot_price(market: Market, account_id: int, request: SetSpotPrice, now: int) -> None:
+def set_spot_price(
+    market: Market, account_id: int, request: SetSpotPrice, now: int, key_id: int | None = None
+) -> None:
     """Change one's own bid: raising is free, lowering limited in time and in step, the floor always holds.
 
     Raises:
@@ -76,7 +78,20 @@ def set_spot_price(market: Market, account_id: int, request: SetSpotPrice, now: 
         # A currency that the host takes no more has no floor to go down to.
         floor = pricing.spot if pricing and pricing.accepted else order.price
         spot_rules.check_reprice(order, price, floor, market.policy.spot, now)
+        check_own_limit(tx, order, price, key_id)
         reprice(tx, market, order, price, now)
+
+
+def check_own_limit(tx: Connection, order: Order, price: int, key_id: int | None) -> None:
+    """A key with a spend limit raises its own bids only: another key's would not count against it.
+
+    Raises:
+        Refused: spend_limit_reached.
+    """
+    if price > order.price and order.key_id != key_id and limits.has_own(tx, key_id):
+        raise Refused(
+            Refusal.SPEND_LIMIT_REACHED, message="this key has a spend limit and may raise only its own bids"
+        )
 
 
 def reprice(
