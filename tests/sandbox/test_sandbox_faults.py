@@ -65,6 +65,17 @@ def test_a_page_of_html_comes_instead_of_an_answer(
     assert caller.get("my_orders").json()["code"] == 0
 
 
+@pytest.mark.parametrize(
+    ("members", "error"),
+    [({}, "compute-not-available"), ({"reason": "dockerhub-too-many-pulls"}, "dockerhub-too-many-pulls")],
+)
+def test_a_request_is_refused_for_any_reason(caller: Caller, members: Any, error: str) -> None:
+    caller.sandbox.faults.add("refused", endpoint="create_order", **members)
+    reply = caller.rent(caller.free()[0]["id"])
+    assert (reply.status_code, reply.json()) == (200, {"error": error, "code": 6})
+    assert caller.sandbox.orders() == {}
+
+
 def test_the_connection_breaks_in_the_middle_of_the_answer(caller: Caller) -> None:
     server_id = caller.free()[0]["id"]
     caller.sandbox.faults.add("cut_off", endpoint="create_order")

@@ -37,7 +37,8 @@ PROVOKED_ELSEWHERE: dict[Refusal, str] = {
     Refusal.WAIT: "every write, while another one holds the store for too long",
 }
 NEVER_SENT: dict[Refusal, str] = {
-    Refusal.COMPUTE_NOT_AVAILABLE: "it is about the data centre of the public service's own vendor",
+    Refusal.COMPUTE_NOT_AVAILABLE: "it is about the data centre of the public service's own vendor; "
+    "the sandbox's fault `refused` provokes it",
 }
 
 

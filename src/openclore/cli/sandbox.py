@@ -60,6 +60,9 @@ def run(
     from openclore.sandbox.sandbox import NO_PACE, Sandbox
     from openclore.server.settings import Pace, SettingsError
 
+    from .logs import configure_logs
+
+    configure_logs()
     for number in (signal.SIGTERM, signal.SIGINT):  # SIGINT too: in the background shells have it ignored
         signal.signal(number, signal.default_int_handler)
     try:
@@ -139,6 +142,9 @@ def fault(
     server: Annotated[int | None, typer.Option(help="Server id, where it concerns one.")] = None,
     image: Annotated[str, typer.Option(help="Only deployments of this image.")] = "",
     factor: Annotated[float | None, typer.Option(help="How much higher a bid or a floor becomes.")] = None,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="The error of a refusal, or why an image fails.")
+    ] = "",
     clear: Annotated[bool, typer.Option("--clear", help="Let nothing go wrong any more.")] = False,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
@@ -147,7 +153,8 @@ def fault(
     """Let something go wrong on the sandbox; without a kind, show what waits to.
 
     What requests meet: too_many_requests, error_before, error_after, timeout_before, timeout_after,
-    forbidden, bad_gateway, cut_off, lingering_cancel (before or after: whether the request was carried out).
+    forbidden, bad_gateway, refused, cut_off, lingering_cancel (before or after: whether the request was
+    carried out).
 
     What happens on the market, at once or at the next request to an endpoint: outbid, floor_moved, host_lost,
     host_back, slow_image, failing_image, never_deploys.
@@ -163,7 +170,14 @@ def fault(
             "factor": factor,
         }
         body = {name: value for name, value in given.items() if value is not None}
-        body |= {"kind": kind, "endpoint": endpoint, "count": count, "skip": skip, "image": image}
+        body |= {
+            "kind": kind,
+            "endpoint": endpoint,
+            "count": count,
+            "skip": skip,
+            "image": image,
+            "reason": reason,
+        }
         found = _call("POST", "faults", body, profile, base_url)
     if json:
         show_json(found)

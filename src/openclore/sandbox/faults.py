@@ -10,6 +10,8 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
+from ..api.codes import Refusal
+
 ReplyKind = Literal[
     "too_many_requests",
     "error_before",
@@ -18,6 +20,7 @@ ReplyKind = Literal[
     "timeout_after",
     "forbidden",
     "bad_gateway",
+    "refused",
     "cut_off",
     "lingering_cancel",
 ]
@@ -28,6 +31,7 @@ error_before, error_after: HTTP 500, code 1; the request was not, or was carried
 timeout_before, timeout_after: no answer at all; the request was not, or was carried out.
 forbidden: HTTP 403 with an HTML page, as a bot filter sends it; nothing happens.
 bad_gateway: HTTP 502 with an HTML page; nothing happens.
+refused: code 6 with the error `reason`, whether or not it is one that this market sends; nothing happens.
 cut_off: it is carried out, and the connection breaks in the middle of the answer.
 lingering_cancel: it is carried out, and for `seconds` the order stays in `my_orders` as it was.
 """
@@ -47,6 +51,10 @@ never_deploys: they never end.
 """
 
 REPLY_KINDS: frozenset[str] = frozenset(get_args(ReplyKind))
+_REASONS = {
+    "refused": str(Refusal.COMPUTE_NOT_AVAILABLE),
+    "failing_image": "the image was not found in its registry",
+}
 OF_SERVERS = frozenset({"outbid", "floor_moved", "host_lost", "host_back"})
 CANCEL = "cancel_order"
 
@@ -68,9 +76,10 @@ class Fault(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fie
     server_id: int | None = None
     image: str = ""
     factor: Annotated[float, msgspec.Meta(gt=0, le=1_000)] = 1.05
-    reason: str = "the image was not found in its registry"
+    reason: Annotated[str, msgspec.Meta(max_length=256)] = ""
 
     def __post_init__(self) -> None:
+        self.reason = self.reason or _REASONS.get(self.kind, "")
         if self.kind in OF_SERVERS and self.server_id is None:
             raise ValueError(f"server_id: {self.kind} needs one")
         if self.kind == "lingering_cancel":

@@ -66,6 +66,11 @@ INSTEAD = {
 """What is answered without asking the market."""
 
 
+def refusal(error: str) -> Answer:
+    body = json.dumps({"error": error, "code": Code.BUSINESS}).encode()
+    return Answer(200, body, [(b"content-type", b"application/json")])
+
+
 @dataclass
 class Lingering:
     """An order that its renter cancelled and still sees: its row, as the caller's dialect shows it."""
@@ -103,6 +108,8 @@ class Layer:
                 answer = None
             elif kind in INSTEAD:
                 answer = INSTEAD[kind]
+            elif spoiling and kind == "refused":
+                answer = refusal(spoiling.reason)
             else:
                 answer = await self._ask(endpoint, scope, messages, receive, spoiling)
             date = formatdate(self._stage.world.now, usegmt=True).encode()
