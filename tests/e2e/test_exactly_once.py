@@ -28,7 +28,7 @@ from ..world import hello
 
 ORDERS = 1_000
 RENTERS = 100
-TASKS_PER_RENTER = 10
+TASKS_PER_RENTER = 5
 SPEED = 4.0
 QUICK = Spacing(0.1)
 SETTINGS = {
