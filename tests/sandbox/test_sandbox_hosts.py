@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 
+from openclore.client import settings_of
 from openclore.sandbox import Sandbox
 from openclore.sandbox.hosts import image_megabytes, pull_seconds
 from openclore.sandbox.ports import LOWEST, NoPorts, Reserved
@@ -115,3 +116,54 @@ def test_two_sandboxes_share_no_port_and_one_alone_always_has_the_same() -> None
 def test_more_ports_than_there_are_can_not_be_reserved() -> None:
     with pytest.raises(NoPorts, match="no 30000 neighbouring ports"):
         Reserved(30_000)
+
+
+def test_absences_that_overlap_end_each_on_its_own(caller: Caller) -> None:
+    server_id = caller.free()[0]["id"]
+    sandbox = caller.sandbox
+    sandbox.faults.add("host_lost", server_id=server_id, seconds=600)
+    sandbox.clock.turn(100)
+    sandbox.faults.add("host_back", server_id=server_id)
+    sandbox.faults.add("host_lost", server_id=server_id)
+    sandbox.clock.turn(hours=1)
+    assert server_id not in [row["id"] for row in caller.get("marketplace").json()["servers"]]
+    sandbox.faults.add("host_back", server_id=server_id)
+    assert server_id in [row["id"] for row in caller.get("marketplace").json()["servers"]]
+
+
+def test_a_machine_that_was_away_learns_what_it_missed(caller: Caller) -> None:
+    order_id = caller.rent(ports={"22": "tcp"}).json()["order"]["id"]
+    caller.sandbox.clock.turn(minutes=1)
+    row = caller.orders()[order_id]
+    port = int(row["tcp_ports"][0].removeprefix("22:"))
+    caller.sandbox.faults.add("host_lost", server_id=row["si"])
+    assert caller.post("cancel_order", id=order_id).json()["code"] == 0
+    caller.sandbox.faults.add("host_back", server_id=row["si"])
+    assert not answers(port)
+
+
+def test_the_host_takes_a_machine_off_the_market_and_life_goes_on(clore_sandbox: Sandbox) -> None:
+    with clore_sandbox.client("host") as host:
+        free = [s for s in host.my_servers() if host.server_config(s.name or "").rental_status == 0]
+        config = host.server_config(free[0].name or "")
+        settings = settings_of(config)
+        settings.availability = False
+        host.set_server_settings(settings)
+        host.remove_server(free[0].id or 0)
+        assert free[0].id not in [s.id for s in host.my_servers()]
+    clore_sandbox.clock.turn(weeks=2)
+    assert clore_sandbox.ledger_difference() is None
+    with pytest.raises(ValueError, match="no simulated server"):
+        clore_sandbox.faults.add("host_lost", server_id=free[0].id)
+
+
+def test_who_is_outbid_again_and_again_can_raise_again_and_again(caller: Caller) -> None:
+    server = caller.free()[0]
+    bid = round(server["price"]["spot"]["USD-Blockchain"] * 2, 2)
+    order_id = caller.rent(server["id"], type="spot", spotprice=bid).json()["order"]["id"]
+    for _ in range(12):
+        caller.sandbox.faults.add("outbid", server_id=server["id"], factor=1.02)
+        assert caller.sandbox.orders()[order_id].state == "waiting"
+        bid = round(bid * 1.1 + 0.01, 2)
+        assert caller.post("set_spot_price", order_id=order_id, desired_price=bid).json()["code"] == 0
+        assert caller.sandbox.orders()[order_id].state == "placed"

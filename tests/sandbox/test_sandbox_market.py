@@ -54,6 +54,23 @@ def test_rivals_rent_bid_outbid_each_other_and_leave(new_world: NewWorld) -> Non
     assert verify(rehearsal.market, world.now).difference is None
 
 
+def test_only_machines_that_are_lost_are_ever_missed(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rehearsal = new_world(servers=40)
+    hosts, lost = rehearsal.world.hosts, []
+    lose = hosts.lose
+
+    def noted(server_id: int, now: int, seconds: float | None = None) -> None:
+        lost.append((server_id, now))
+        lose(server_id, now, seconds)
+
+    monkeypatch.setattr(hosts, "lose", noted)
+    rehearsal.world.turn_to(START + 6 * DAY)
+    missed = rehearsal.rows("SELECT server_id, at FROM events WHERE kind = 'server_offline'")
+    assert [(row.server_id, row.at - 16) for row in missed] == sorted(lost, key=lambda pair: pair[1])
+
+
 @pytest.mark.clore_sandbox(servers=20)
 def test_reliability_shows_from_the_first_second_and_follows_absences(caller: Caller) -> None:
     before = {row["id"]: row["reliability"] for row in caller.get("marketplace").json()["servers"]}

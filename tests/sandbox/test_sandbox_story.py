@@ -76,3 +76,22 @@ def test_a_closed_sandbox_leaves_nothing_and_can_be_closed_again() -> None:
     with pytest.raises(Exception, match=r"refused|closed|disconnected"):
         caller.get("marketplace")
     caller.http.close()
+
+
+@pytest.mark.clore_sandbox(servers=2)
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 10**9])
+def test_the_clock_never_turns_back_nor_for_ever(clore_sandbox: Sandbox, seconds: float) -> None:
+    with pytest.raises(ValueError, match="the clock turns by 0 to"):
+        clore_sandbox.clock.turn(seconds)
+    assert clore_sandbox.clock.now == START
+
+
+@pytest.mark.clore_sandbox(servers=8, money={"USD-Blockchain": 0.5})
+def test_a_renter_can_be_poor(caller: Caller) -> None:
+    caller.rent()
+    assert caller.sandbox.wallets()["bitcoin"] == 0
+    caller.sandbox.clock.turn(days=3)
+    (order,) = caller.sandbox.orders().values()
+    assert order.end_reason == "exhausted"
+    with pytest.raises(ValueError, match="gold"):
+        Sandbox(servers=1, money={"gold": 1})

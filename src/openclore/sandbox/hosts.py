@@ -67,7 +67,7 @@ class Mishap:
 
 
 class Hosts:
-    """By server id. `lost` machines are silent."""
+    """By server id."""
 
     def __init__(
         self, market: Market, agenda: Agenda, machines: Sequence[Machine], seed: int, now: int
@@ -79,9 +79,10 @@ class Hosts:
         self._cached: set[tuple[int, str]] = set()
         self._deployments: dict[int, Deployment] = {}
         self._reliability = {m.id: m.reliability for m in machines}
+        self._lost_since: dict[int, int] = {}
+        self._missed_news: set[int] = set()
         self._heard_at = now
         self._credited_until = now
-        self.lost: set[int] = set()
         self.mishaps: list[Mishap] = []
         for server_id in self._reliability:
             self._plan_outage(server_id, now)
@@ -99,7 +100,7 @@ class Hosts:
     def _hear(self, now: int) -> None:
         self._heard_at = now
         with self._market.store.writing() as tx:
-            tx.execute(_HEARD, {"now": now, "lost": sorted(self.lost)})
+            tx.execute(_HEARD, {"now": now, "lost": sorted(self._lost_since)})
         if now - self._credited_until >= CREDIT_EVERY_SECONDS:
             self.credit(now)
 
@@ -109,51 +110,67 @@ class Hosts:
         To be called before anybody comes or goes, and at midnight: uptime is kept by the day.
         """
         seconds, self._credited_until = now - self._credited_until, now
-        values = {"seconds": seconds, "day": (now - 1) // DAY_SECONDS, "lost": sorted(self.lost)}
+        values = {"seconds": seconds, "day": (now - 1) // DAY_SECONDS, "lost": sorted(self._lost_since)}
         with self._market.store.writing() as tx:
             tx.execute(_CREDIT, values)
 
-    def lose(self, server_id: int, now: int) -> None:
-        """A machine falls silent; the market notices in time."""
-        if server_id in self.lost:
+    def lose(self, server_id: int, now: int, seconds: float | None = None) -> None:
+        """A machine falls silent, for so long or until it is found; the market notices in time."""
+        if server_id in self._lost_since or not self.has(server_id):
             return
         self._hear(now)
         self.credit(now)
-        self.lost.add(server_id)
+        self._lost_since[server_id] = now
         policy = self._market.policy
-        for seconds in (policy.offline_after_seconds, policy.host_lost_after_seconds):
-            self._agenda.put(now + seconds + 1, partial(self._is_judged, server_id))
+        for judged_after in (policy.offline_after_seconds, policy.host_lost_after_seconds):
+            self._agenda.put(now + judged_after + 1, partial(self._is_judged, server_id))
+        if seconds is not None:
+            self._agenda.put(now + seconds, partial(self._returns, server_id, now))
 
     def find(self, server_id: int, now: int) -> None:
-        """A lost machine is heard of again, with the containers it had."""
-        if server_id in self.lost:
+        """A lost machine is heard of again, with the containers it had, and learns what it missed."""
+        if server_id in self._lost_since:
             self.credit(now)
-            self.lost.remove(server_id)
+            del self._lost_since[server_id]
             hosts.report(self._market, server_id, self._containers(server_id), now)
+            if server_id in self._missed_news:
+                self._missed_news.remove(server_id)
+                self.look(server_id, now)
+
+    def forget(self, server_id: int) -> None:
+        """Its host took it off the market for good."""
+        self._reliability.pop(server_id, None)
+        self._lost_since.pop(server_id, None)
+
+    def _returns(self, server_id: int, since: int, now: int) -> None:
+        """The end of one absence; there may have been another since."""
+        if self._lost_since.get(server_id) == since:
+            self.find(server_id, now)
 
     def _is_judged(self, server_id: int, now: int) -> None:
-        if server_id in self.lost:
+        if server_id in self._lost_since:
             hosts.sweep(self._market, now)
 
     def _plan_outage(self, server_id: int, now: int) -> None:
+        if not self.has(server_id):
+            return
         unreliability = min(1 - self._reliability[server_id], UNRELIABILITY_MAX)
         unreliability *= liveliness(len(self._reliability))
         if unreliability <= 0:
             return
         seconds = self._dice.lognormvariate(0, 0.8) * OUTAGE_SECONDS_MEDIAN
         begins_at = now + self._dice.expovariate(unreliability / seconds)
-        self._agenda.put(begins_at, partial(self.lose, server_id))
-        self._agenda.put(begins_at + seconds, partial(self._recover, server_id))
-
-    def _recover(self, server_id: int, now: int) -> None:
-        self.find(server_id, now)
-        self._plan_outage(server_id, now)
+        self._agenda.put(begins_at, lambda at: self.lose(server_id, at, seconds))
+        self._agenda.put(begins_at + seconds + 1, partial(self._plan_outage, server_id))
 
     # Deployments ------------------------------------------------------------------------------------
 
     def look(self, server_id: int, now: int) -> None:
         """Do what an agent does on hearing its assignments: begin what is new, drop what is over."""
-        if server_id in self.lost or not self.has(server_id):
+        if not self.has(server_id):
+            return
+        if server_id in self._lost_since:
+            self._missed_news.add(server_id)
             return
         wanted = {o.order_id: o for o in hosts.assignments(self._market, server_id, now).orders}
         for order_id, deployment in list(self._deployments.items()):
@@ -168,7 +185,7 @@ class Hosts:
         return {
             order_id: deployment.order.ports
             for order_id, deployment in self._deployments.items()
-            if deployment.state == "running" and deployment.server_id not in self.lost
+            if deployment.state == "running" and deployment.server_id not in self._lost_since
         }
 
     def fail(self, order_id: int, reason: str, now: int) -> None:
@@ -204,7 +221,7 @@ class Hosts:
         deployment.state, deployment.detail = state, detail
         if state == "running":
             self._cached.add((deployment.server_id, deployment.order.image))
-        if deployment.server_id not in self.lost:
+        if deployment.server_id not in self._lost_since:
             hosts.report(self._market, deployment.server_id, self._containers(deployment.server_id), now)
 
     def _containers(self, server_id: int) -> list[Container]:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from ..api.codes import Refusal
 from ..api.currencies import Currency
 from ..api.offers import PricePair
 from ..api.servers import SetServerSettings
 from ..rules import money
+from ..rules.refused import Refused
 from ..rules.servers import Server, Visibility
 from ..store import servers as servers_store
 from ..usecases import servers
@@ -17,11 +19,12 @@ def reprice(market: Market, server_id: int, on_demand: float, spot: float, now: 
     """A host multiplies its prices and its floors.
 
     Raises:
-        Refused: the market does not take them.
+        Refused: the market does not take them, or has no such server.
     """
     with market.store.reading() as tx:
         server = servers_store.by_id(tx, server_id)
-    assert server is not None
+    if server is None:
+        raise Refused(Refusal.SERVER_DONT_EXIST)
     request = _settings_request(server, on_demand, spot)
     servers.set_server_settings(market, server.account_id, request, now)
 

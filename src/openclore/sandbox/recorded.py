@@ -1,13 +1,14 @@
 """A market that somebody recorded: the reply of `marketplace`, taken in as far as it can be understood."""
 
-import json
 from pathlib import Path
 from random import Random
 from statistics import median
 from typing import Any
 
+import msgspec
+
 from ..api.currencies import Currency
-from ..api.offers import Offer, OfferPrice
+from ..api.offers import Offer, OfferPrice, PricePair
 from ..api.servers import MRL_HOURS_MAX, MRL_HOURS_MIN
 from ..api.specs import Specs
 from ..client._lenient import Mismatch, lenient
@@ -15,7 +16,8 @@ from ..rules import money
 from ..rules.servers import Pegged, Pricing, Settings, Visibility
 from .machines import RATES, Machine
 
-AMOUNT_MAX = 1e9
+AMOUNT_MAX, AMOUNT_MIN = 1e9, 1e-8
+RATE_MAX = 1e7
 
 
 class RecordingError(Exception):
@@ -31,10 +33,10 @@ def recorded(file: Path, seed: int) -> tuple[list[Machine], dict[Currency, float
         RecordingError: no row of the file can be used.
     """
     try:
-        content = json.loads(file.read_bytes())
+        content = msgspec.json.decode(file.read_bytes())
     except OSError as error:
         raise RecordingError(f"can't read {file}: {error.strerror}") from None
-    except ValueError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordingError(f"{file} is no JSON: {error}") from None
     rows = content.get("servers") if isinstance(content, dict) else content
     offers = _offers(rows if isinstance(rows, list) else [])
@@ -69,7 +71,7 @@ def _rates(offers: list[Offer]) -> dict[Currency, float]:
             (_asked(offer.price, currency), getattr(offer.price and offer.price.usd, member, None))
             for offer in offers
         ]
-        figures = [usd / price for price, usd in asked if price and usd and usd > 0]
+        figures = [usd / price for price, usd in asked if price and usd and 0 < usd / price < RATE_MAX]
         if figures:
             rates[currency] = median(figures)
         elif currency is Currency.CLORE:
@@ -77,14 +79,15 @@ def _rates(offers: list[Offer]) -> dict[Currency, float]:
                 (_asked(offer.price, Currency.BITCOIN), _asked(offer.price, currency)) for offer in offers
             ]
             ratios = [bitcoin / clore for bitcoin, clore in pairs if bitcoin and clore]
-            rates[currency] = rates[Currency.BITCOIN] * median(ratios) if ratios else rates[currency]
+            if ratios and 0 < rates[Currency.BITCOIN] * median(ratios) < RATE_MAX:
+                rates[currency] = rates[Currency.BITCOIN] * median(ratios)
     return rates
 
 
 def _asked(price: OfferPrice | None, currency: Currency) -> float:
     """The on-demand price, 0 where there is none that could be one."""
     asked = ((price and price.on_demand) or {}).get(currency) or 0
-    return asked if 0 < asked < AMOUNT_MAX else 0
+    return asked if AMOUNT_MIN <= asked < AMOUNT_MAX else 0
 
 
 def _machine(dice: Random, offer: Offer) -> Machine | None:
@@ -122,15 +125,14 @@ def _prices(offer: Offer) -> tuple[dict[Currency, Pricing], dict[Currency, Pegge
         floor = ((offer.price and offer.price.spot) or {}).get(currency) or on_demand
         prices[currency] = Pricing(
             on_demand=money.from_wire(on_demand),
-            spot=money.from_wire(floor if 0 < floor < AMOUNT_MAX else on_demand),
+            spot=money.from_wire(floor if AMOUNT_MIN <= floor < AMOUNT_MAX else on_demand),
             accepted=currency in offer.allowed_coins if offer.allowed_coins is not None else True,
         )
-        dollars = ((offer.price and offer.price.original_usd) or {}).get(currency)
-        if dollars is not None and dollars.on_demand and 0 < dollars.on_demand < AMOUNT_MAX:
+        dollars = ((offer.price and offer.price.original_usd) or {}).get(currency) or PricePair()
+        if dollars.on_demand and AMOUNT_MIN <= dollars.on_demand < AMOUNT_MAX:
+            spot = dollars.spot if dollars.spot and AMOUNT_MIN <= dollars.spot < AMOUNT_MAX else None
             pegged[currency] = Pegged(
                 on_demand=money.from_wire(dollars.on_demand),
-                spot=money.from_wire(
-                    dollars.spot if dollars.spot and 0 < dollars.spot < AMOUNT_MAX else dollars.on_demand
-                ),
+                spot=money.from_wire(spot or dollars.on_demand),
             )
     return prices, pegged

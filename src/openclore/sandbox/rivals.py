@@ -1,6 +1,5 @@
 """Everybody else on the market: they rent, bid, raise when they are outbid, and leave again."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from ..rules import money
 from ..rules import servers as server_rules
 from ..rules import spot as spot_rules
 from ..rules.orders import Kind, Order, State
-from ..rules.refused import Refused
+from ..rules.refused import InvalidInput, Refused
 from ..rules.servers import Pricing, Server
 from ..store import orders as orders_store
 from ..store import rates as rates_store
@@ -80,17 +79,16 @@ class Rivals:
     ) -> None:
         self._market = market
         self._agenda = agenda
-        self._account_ids = list(account_ids)
+        self._busy = dict.fromkeys(account_ids, 0)
         self._machines = {machine.id: machine for machine in machines}
         self._usual_usd = _usual_usd(machines, usd)
         self._usd = usd
         self._dice = Random(f"{seed}/rivals")
         self._bids: dict[int, Bid] = {}
-        self._busy: Counter[int] = Counter()
         self._top_ups = 0
 
     def __contains__(self, account_id: int | None) -> bool:
-        return account_id in self._account_ids
+        return account_id in self._busy
 
     def open(self, now: int) -> None:
         """Take what is taken when the market opens, and begin to come."""
@@ -111,18 +109,32 @@ class Rivals:
             act = self._raise if self._dice.random() < ANSWERS_SHARE else self._give_up
             self._agenda.put(now + self._dice.uniform(*ANSWER_SECONDS), partial(act, order_id))
 
+    def forget(self, server_id: int) -> None:
+        """A machine that is not on the market any more."""
+        self._machines.pop(server_id, None)
+
     def outbid(self, server_id: int, currency: Currency, price: int, now: int) -> None:
-        """Somebody bids exactly this much per day, and has the money for it.
+        """Somebody who waits there, or somebody new, bids exactly this much per day, and has the money.
 
         Raises:
             Refused: the market does not take the bid.
         """
         with self._market.store.reading() as tx:
-            busy = {order.account_id for order in orders_store.active_on_server(tx, server_id)}
-        account_id = next(account for account in self._account_ids if account not in busy)
+            active = orders_store.active_on_server(tx, server_id)
+        waiting = [o for o in active if o.account_id in self and not o.holds and o.currency is currency]
+        if waiting:
+            order_id, account_id = waiting[0].id, waiting[0].account_id
+            self._top_up(account_id, currency, price * 30, now)
+            spot.set_spot_price(self._market, account_id, _price_of(order_id, price), now)
+            return
+        there = {order.account_id for order in active}
+        newcomers = [account_id for account_id in self._busy if account_id not in there]
+        if not newcomers:
+            raise Refused(Refusal.REACHED_ORDER_LIMIT)
+        account_id = newcomers[0]
         self._top_up(account_id, currency, price * 30, now)
-        bid = Bid(account_id, server_id, currency, price)
-        self._bids[self._make(bid.account_id, server_id, currency, price, now)] = bid
+        order_id = self._make(account_id, server_id, currency, price, now)
+        self._stays(Bid(account_id, server_id, currency, price), order_id, now)
 
     # Renting ----------------------------------------------------------------------------------------
 
@@ -169,9 +181,12 @@ class Rivals:
             account_id, lot.server.id, currency, min(_rounded(currency, price), limit), now
         )
         if order_id is not None:
-            self._bids[order_id] = Bid(account_id, lot.server.id, currency, limit)
-            seconds = 60 + self._dice.lognormvariate(0, 1.0) * BID_SECONDS_MEDIAN
-            self._agenda.put(now + seconds, partial(self._leave, account_id, order_id))
+            self._stays(Bid(account_id, lot.server.id, currency, limit), order_id, now)
+
+    def _stays(self, bid: Bid, order_id: int, now: int) -> None:
+        self._bids[order_id] = bid
+        seconds = 60 + self._dice.lognormvariate(0, 1.0) * BID_SECONDS_MEDIAN
+        self._agenda.put(now + seconds, partial(self._leave, bid.account_id, order_id))
 
     def _raise(self, order_id: int, now: int) -> None:
         bid = self._bids.get(order_id)
@@ -184,10 +199,9 @@ class Rivals:
         price = _rounded(bid.currency, lot.highest(bid.currency) * self._step())
         if not own.price < price <= bid.limit:
             return
-        request = SetSpotPrice(order_id=order_id, desired_price=money.to_wire(price))
         try:
-            spot.set_spot_price(self._market, bid.account_id, request, now)
-        except Refused:
+            spot.set_spot_price(self._market, bid.account_id, _price_of(order_id, price), now)
+        except (Refused, InvalidInput):
             return  # it can wait
 
     def _give_up(self, order_id: int, now: int) -> None:
@@ -202,13 +216,13 @@ class Rivals:
     # What both do -----------------------------------------------------------------------------------
 
     def _expect(self, arrival: Happening, seconds: float, now: int) -> None:
-        count = len(self._machines) * liveliness(len(self._machines))
+        count = max(1, len(self._machines)) * liveliness(max(1, len(self._machines)))
         self._agenda.put(now + 1 + self._dice.expovariate(count / seconds), arrival)
 
     def _somebody(self) -> int:
         """One of those with the fewest orders."""
-        fewest = min(self._busy[account_id] for account_id in self._account_ids)
-        return self._dice.choice([a for a in self._account_ids if self._busy[a] == fewest])
+        fewest = min(self._busy.values())
+        return self._dice.choice([account_id for account_id, n in self._busy.items() if n == fewest])
 
     def _look_around(self) -> list[Lot]:
         """A few machines that can be had at all."""
@@ -237,13 +251,15 @@ class Rivals:
         """Make an order, with fresh money where there is none left; None where the market refuses."""
         try:
             return self._make(account_id, server_id, currency, bid, now)
+        except InvalidInput:
+            return None
         except Refused as refused:
             if refused.refusal is not Refusal.NOT_ENOUGH_BALANCE:
                 return None
         self._top_up(account_id, currency, money.from_wire(round(TOP_UP_USD / self._usd[currency], 8)), now)
         try:
             return self._make(account_id, server_id, currency, bid, now)
-        except Refused:
+        except (Refused, InvalidInput):
             return None
 
     def _make(self, account_id: int, server_id: int, currency: Currency, bid: int | None, now: int) -> int:
@@ -261,8 +277,12 @@ class Rivals:
 
     def _top_up(self, account_id: int, currency: Currency, amount: int, now: int) -> None:
         self._top_ups += 1
-        email = f"rival-{self._account_ids.index(account_id) + 1}@example.org"
+        email = f"rival-{list(self._busy).index(account_id) + 1}@example.org"
         accounts.credit(self._market, email, currency, amount, now, f"rivals:{self._top_ups}")
+
+
+def _price_of(order_id: int, price: int) -> SetSpotPrice:
+    return SetSpotPrice(order_id=order_id, desired_price=money.to_wire(price))
 
 
 def _usd_per_gpu(machine: Machine, usd: Mapping[Currency, float]) -> float:

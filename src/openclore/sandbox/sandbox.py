@@ -89,7 +89,7 @@ class Sandbox:
         clock, faults: what moves time, and what makes things go wrong.
 
     Raises:
-        ValueError: no servers.
+        ValueError: no servers, or a currency that is none.
         RecordingError: the file is no such reply.
         NoPorts: this machine has no ports left for so many servers.
         SettingsError: the port can't be had.
@@ -110,6 +110,7 @@ class Sandbox:
         policy: Policy = POLICY,
         money: Mapping[str, float] = RENTER_MONEY,
     ) -> None:
+        purse: dict[str, float] = {Currency(name): amount for name, amount in money.items()}
         if servers < 1:
             raise ValueError(f"servers: at least 1, got {servers}")
         machines, usd = made_up(seed, servers), dict(RATES)
@@ -120,7 +121,7 @@ class Sandbox:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="openclore-", dir=_quick()))
             store = stack.enter_context(closing(_careless(open_store(database_url(Path(folder))))))
             self.market = Market(store, policy)
-            founded = found(self.market, machines, usd, seed, start, ports.first, dict(money))
+            founded = found(self.market, machines, usd, seed, start, ports.first, purse)
             self._world = World(self.market, founded, machines, usd, seed, start)
             settings = Settings(
                 port=free_port(ADDRESS, port), dialect=Dialect(dialect), pace=pace, policy=policy

@@ -27,6 +27,7 @@ from .world import World
 T = TypeVar("T")
 
 TICK_SECONDS = 0.5
+TURN_SECONDS_MAX = 366 * 86_400
 _NEARLY_A_SECOND = 0.999_999
 
 
@@ -84,7 +85,12 @@ class Stage:
         """Move the clock on, and live through what happens until then; the time afterwards.
 
         Messages to webhooks go out at their moments and are waited for; receivers may act on the market.
+
+        Raises:
+            InvalidInput: it does not turn back, and a year at most.
         """
+        if not 0 <= seconds <= TURN_SECONDS_MAX:
+            raise InvalidInput(f"the clock turns by 0 to {TURN_SECONDS_MAX} seconds at once, not {seconds:g}")
         async with self._turning:
             await self._post(to_the_end=True)
             self._clock.move(seconds)
@@ -178,9 +184,7 @@ class Stage:
             case "failing_image":
                 world.hosts.mishaps.append(Mishap(fault.image, server_id, fault.count, 5, fault.reason))
             case "host_lost" if server_id is not None:
-                world.hosts.lose(server_id, now)
-                if fault.seconds is not None:
-                    world.agenda.put(now + fault.seconds, lambda at: world.hosts.find(server_id, at))
+                world.hosts.lose(server_id, now, fault.seconds)
             case "host_back" if server_id is not None:
                 world.hosts.find(server_id, now)
             case "floor_moved" if server_id is not None:
@@ -267,4 +271,4 @@ def _refused_as_input(act: Callable[[], T]) -> T:
     try:
         return act()
     except Refused as refused:
-        raise InvalidInput(f"the market refuses that: {refused}") from None
+        raise InvalidInput(f"the market refuses that: {refused.refusal}") from None

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 
-from sqlalchemy import bindparam, func, literal_column, select
+from sqlalchemy import bindparam, func, select
 
 from ..api.currencies import Currency
 from ..rules import money
-from ..rules.refused import Refused
+from ..rules.refused import InvalidInput, Refused
 from ..rules.servers import DAY_SECONDS
 from ..store.events import Kind
 from ..store.tables import deliveries, events, ledger_accounts
@@ -50,7 +50,7 @@ class World:
         self.agenda = Agenda()
         self.hosts = Hosts(market, self.agenda, machines, seed, now)
         self.rivals = Rivals(market, self.agenda, founded.rivals, machines, usd, seed)
-        self._server_ids = [machine.id for machine in machines]
+        self._repriced = [machine.id for machine in machines if machine.owner != founded.host]
         self._usd = dict(usd)
         self._dice = Random(f"{seed}/world")
         self._cursor = 0
@@ -91,6 +91,9 @@ class World:
             for event in happened:
                 if event.kind == Kind.RATES_SET:
                     self._at_next(rates.PEG_SECONDS, partial(rates.repeg, self.market))
+                elif event.kind == Kind.SERVER_REMOVED:
+                    self.hosts.forget(event.server_id)
+                    self.rivals.forget(event.server_id)
                 elif event.account_id not in self.rivals:
                     self.hosts.look(event.server_id, self.now)
                 elif event.kind == Kind.ORDER_ENDED:
@@ -132,25 +135,26 @@ class World:
             rates.set_rate(self.market, currency, money.from_wire(round(self._usd[currency], 8)), now)
 
     def _expect_repricing(self, now: int) -> None:
-        count = len(self._server_ids) * liveliness(len(self._server_ids))
-        seconds = self._dice.expovariate(count / SECONDS_BETWEEN_REPRICINGS)
-        self.agenda.put(now + 1 + seconds, self._a_host_reprices)
+        if self._repriced:
+            count = len(self._repriced) * liveliness(len(self._repriced))
+            seconds = self._dice.expovariate(count / SECONDS_BETWEEN_REPRICINGS)
+            self.agenda.put(now + 1 + seconds, self._a_host_reprices)
 
     def _a_host_reprices(self, now: int) -> None:
         self._expect_repricing(now)
         factor = self._dice.uniform(0.9, 1.1)
-        server_id = self._dice.choice(self._server_ids)
+        server_id = self._dice.choice(self._repriced)
         try:
             reprice(self.market, server_id, factor, factor, now)
-        except Refused:
-            return  # a recorded price that nobody could set today
+        except (Refused, InvalidInput):
+            return  # a recorded price that nobody could set today, or a machine that is gone
 
 
 _EVENTS = (
     select(events.c.id, events.c.kind, events.c.account_id, events.c.server_id, events.c.order_id)
     .where(
         events.c.id > bindparam("cursor"),
-        events.c.order_id.is_not(None) | (events.c.kind == literal_column(f"'{Kind.RATES_SET}'")),
+        events.c.order_id.is_not(None) | events.c.kind.in_([Kind.RATES_SET, Kind.SERVER_REMOVED]),
     )
     .order_by(events.c.id)
 )
