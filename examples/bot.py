@@ -139,7 +139,7 @@ class Bot:
             if (
                 floor is not None
                 and floor <= self.wish.usd_per_day
-                and not offer.rented
+                and not (offer.rented or offer.gigaspot)
                 and CURRENCY in (offer.allowed_coins or [])
                 and offer.specs is not None
                 and (offer.specs.gpuram or 0) >= self.wish.vram_gb

@@ -49,7 +49,11 @@ class Rehearsal:
     def free(self) -> list[int]:
         """Ids of the servers that can be rented for dollars, the cheapest first."""
         held = {row.server_id for row in self.rows("SELECT server_id FROM orders WHERE state <> 'ended'")}
-        machines = [m for m in self.machines if m.id not in held and Currency.USD in m.settings.accepted]
+        machines = [
+            machine
+            for machine in self.machines
+            if machine.id not in held and not machine.gigaspot and Currency.USD in machine.settings.accepted
+        ]
         return [m.id for m in sorted(machines, key=lambda m: m.settings.prices[Currency.USD].on_demand)]
 
     def rent(self, server_id: int, **changes: Any) -> Order:
@@ -124,7 +128,11 @@ class Caller:
     def free(self) -> list[Any]:
         """The rows that can be rented for dollars, the cheapest first."""
         rows = self.get("marketplace").json()["servers"]
-        free = [row for row in rows if not row["rented"] and "USD-Blockchain" in row["allowed_coins"]]
+        free = [
+            row
+            for row in rows
+            if not (row["rented"] or row.get("gigaspot")) and "USD-Blockchain" in row["allowed_coins"]
+        ]
         return sorted(free, key=lambda row: float(row["price"]["on_demand"]["USD-Blockchain"]))
 
     def rent(self, server_id: int | None = None, **changes: Any) -> httpx2.Response:

@@ -17,7 +17,11 @@ live = pytest.mark.clore_sandbox(seed=5, servers=16, dialect="live")
 
 
 def cheapest(offers: list[Any]) -> int:
-    free = [offer for offer in offers if not offer.rented and "USD-Blockchain" in offer.allowed_coins]
+    free = [
+        offer
+        for offer in offers
+        if not (offer.rented or offer.gigaspot) and "USD-Blockchain" in offer.allowed_coins
+    ]
     return int(min(free, key=lambda offer: offer.usd_per_day).id)
 
 
@@ -107,7 +111,7 @@ def test_the_official_sdk_rents_on_a_clock_that_stands_in_for_its_own(
     clore_ai = pytest.importorskip("clore_ai")
     monkeypatch.setattr("clore_ai.client.time", clore_sandbox.clock)
     with clore_ai.CloreAI(api_key=clore_sandbox.keys["renter"], base_url=clore_sandbox.base_url) as renter:
-        free = [s for s in renter.marketplace() if not s.rented and s.price_usd]
+        free = [s for s in renter.marketplace() if not (s.rented or s.gigaspot) and s.price_usd]
         server = min(free, key=lambda s: float(s.price_usd))
         order = renter.create_order(
             server_id=server.id, image="busybox", type="on-demand", currency="USD-Blockchain"

@@ -38,7 +38,9 @@ def test_it_runs_on_its_own_time_and_obeys(started: tuple[Process, dict[str, Any
     turned = openclore("sandbox", "turn", "1d2h", env=env)
     assert turned["now"] > said["now"] + 26 * 3_600
     offers = httpx2.get(f"{said['base_url']}/marketplace").json()["servers"]
-    free = [o for o in offers if not o["rented"] and "USD-Blockchain" in o["allowed_coins"]]
+    free = [
+        o for o in offers if not (o["rented"] or o.get("gigaspot")) and "USD-Blockchain" in o["allowed_coins"]
+    ]
     faults = openclore("sandbox", "fault", "error_after", "--endpoint", "create_order", env=env)
     assert faults["faults"] == [{"kind": "error_after", "endpoint": "create_order"}]
     order = openclore(

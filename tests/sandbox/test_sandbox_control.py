@@ -36,7 +36,7 @@ def test_money_comes_on_request_and_the_ledger_adds_up(caller: Caller) -> None:
     assert caller.http.post("/sandbox/credit", json=body).json() == {"done": True}
     assert caller.sandbox.wallets()["USD-Blockchain"] == before + 12.5
     caller.sandbox.credit("host", "bitcoin", 0.5)
-    assert caller.sandbox.wallets("host")["bitcoin"] == 0.5
+    assert caller.sandbox.wallets("host")["bitcoin"] == pytest.approx(0.5, abs=0.001)
     assert caller.http.get("/sandbox/ledger").json()["difference"] is None
 
 

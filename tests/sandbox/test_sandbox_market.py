@@ -90,6 +90,25 @@ def test_the_figures_of_every_hour_are_kept(caller: Caller) -> None:
     assert [hour["at"] for hour in reply["history"]] == [START + 3_600 * hour for hour in range(1, 6)]
 
 
+@pytest.mark.clore_sandbox(servers=60)
+def test_some_machines_are_on_gigaspot_and_take_bids_there(caller: Caller) -> None:
+    about = caller.get("get_gigaspot").json()
+    snapshot = caller.http.get(about["v1_snapshot_url"]).json()
+    server_id, server = next(iter(snapshot.items()))
+    assert caller.rent(int(server_id)).json()["error"] == "machine-is-on-gigaspot"
+    bid = {
+        "renting_server": int(server_id),
+        "image": "a3f9c4d7e5b088d8a0bff880",
+        "price": server["min_bid"],
+        "oc": [{"pl": int(gpu["pl"][0]), "core_lock": 1_500} for gpu in server["gpus"]],
+    }
+    reply = caller.http.post("/v1/create_gigaspot_orders", json=[bid]).json()
+    assert (reply["code"], reply["failed_to_rent_servers"], reply["failed_to_oc_servers"]) == (0, [], [])
+    caller.sandbox.clock.turn(hours=1)
+    (order,) = caller.sandbox.orders().values()
+    assert order.state == "running"
+
+
 # Recordings -----------------------------------------------------------------------------------------
 
 RECORDING = {

@@ -111,6 +111,7 @@ def _servers(machines: Sequence[Machine], now: int, first_port: int) -> list[Ser
             specs=machine.specs,
             gpu_array=machine.gpu_array,
             cuda_version=machine.cuda_version,
+            gigaspot=machine.gigaspot,
         )
         for number, machine in enumerate(machines)
     ]

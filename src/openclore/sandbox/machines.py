@@ -6,7 +6,7 @@ from random import Random
 from ..api.currencies import PRICE_BOUNDS, Currency
 from ..api.specs import Net, Specs
 from ..rules import money
-from ..rules.servers import Pegged, Pricing, Settings, Visibility
+from ..rules.servers import GigaspotTerms, Pegged, Pricing, Settings, Visibility
 
 RATES = {Currency.BITCOIN: 65_000.0, Currency.CLORE: 0.02, Currency.USD: 1.0}
 """Dollars for one unit when the market opens."""
@@ -29,6 +29,7 @@ class Machine:
     reliability: float
     days: int
     rented: bool
+    gigaspot: GigaspotTerms | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ FIRST_OWNER = 901
 MACHINES_PER_HOST = 8
 PEGGED_SHARE = 0.3
 RENTED_SHARE = 0.45
+GIGASPOT_SHARE = 0.05
 
 
 def made_up(seed: int, count: int) -> list[Machine]:
@@ -120,6 +122,7 @@ def _machine(dice: Random, server_id: int, owner: int, tastes: list[float]) -> M
     model = dice.choices(MODELS, [model.weight for model in MODELS])[0]
     gpus = dice.choice(model.counts)
     usd = model.usd * gpus * tastes[owner - FIRST_OWNER] * dice.uniform(0.85, 1.2)
+    on_gigaspot = dice.random() < GIGASPOT_SHARE
     cpu, threads = dice.choice(CPUS)
     short = model.name.removeprefix("NVIDIA ").removeprefix("GeForce ")
     return Machine(
@@ -141,13 +144,30 @@ def _machine(dice: Random, server_id: int, owner: int, tastes: list[float]) -> M
             pcie_width=dice.choice((4, 8, 16, 16)),
             pl=[model.watts] * gpus,
             stock_pl=[model.watts] * gpus,
+            gpus=[_ranges(model)] * gpus if on_gigaspot else None,
         ),
         gpu_array=[f" {short}"] * gpus,
         cuda_version=dice.choice(("12.2", "12.4", "12.8", "13.0")),
         reliability=_reliability(dice),
         days=dice.randint(20, 500),
-        rented=dice.random() < RENTED_SHARE,
+        rented=dice.random() < RENTED_SHARE and not on_gigaspot,
+        gigaspot=GigaspotTerms(min_bid=bounded(Currency.CLORE, usd / 2 / RATES[Currency.CLORE]))
+        if on_gigaspot
+        else None,
     )
+
+
+def _ranges(model: Model) -> dict[str, object]:
+    """What may be chosen for a GPU, as the agent of a machine reports it."""
+    return {
+        "type": model.name,
+        "mem": model.gpuram,
+        "pl": [model.watts // 3, model.watts],
+        "core_lock": [210, 2_500],
+        "mem_lock": [405, 10_500],
+        "core_offset": [-500, 500],
+        "mem_offset": [-1_000, 2_000],
+    }
 
 
 def _net(dice: Random) -> Net:

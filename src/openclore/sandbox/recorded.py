@@ -8,12 +8,13 @@ from typing import Any
 import msgspec
 
 from ..api.currencies import Currency
+from ..api.gigaspot import BID_MIN
 from ..api.offers import Offer, OfferPrice, PricePair
 from ..api.servers import MRL_HOURS_MAX, MRL_HOURS_MIN
 from ..api.specs import Specs
 from ..client._lenient import Mismatch, lenient
 from ..rules import money
-from ..rules.servers import Pegged, Pricing, Settings, Visibility
+from ..rules.servers import GigaspotTerms, Pegged, Pricing, Settings, Visibility
 from .machines import RATES, Machine
 
 AMOUNT_MAX, AMOUNT_MIN = 1e9, 1e-8
@@ -110,8 +111,15 @@ def _machine(dice: Random, offer: Offer) -> Machine | None:
         cuda_version=offer.cuda_version or "",
         reliability=min(max(reliability if reliability is not None else 1.0, 0.0), 1.0),
         days=days,
-        rented=bool(offer.rented),
+        rented=bool(offer.rented) and not offer.gigaspot,
+        gigaspot=_gigaspot(prices) if offer.gigaspot else None,
     )
+
+
+def _gigaspot(prices: dict[Currency, Pricing]) -> GigaspotTerms:
+    """The lowest bid is not in the reply: what the host asks on spot, or next to nothing."""
+    floor = prices[Currency.CLORE].spot if Currency.CLORE in prices else 0
+    return GigaspotTerms(min_bid=max(floor, money.from_wire(BID_MIN)))
 
 
 def _prices(offer: Offer) -> tuple[dict[Currency, Pricing], dict[Currency, Pegged]]:
