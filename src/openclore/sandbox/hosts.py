@@ -93,7 +93,10 @@ class Hosts:
         return server_id in self._reliability
 
     def vouch(self, now: int) -> None:
-        """Have every machine that is not lost heard of, as often as agents beat."""
+        """Have every machine that is not lost heard of, as often as agents beat.
+
+        To be called before anything that judges machines by their silence, as whatever settles orders does.
+        """
         if now - self._heard_at >= BEAT_SECONDS:
             self._hear(now)
 
@@ -131,6 +134,7 @@ class Hosts:
         """A lost machine is heard of again, with the containers it had, and learns what it missed."""
         if server_id in self._lost_since:
             self.credit(now)
+            self.vouch(now)
             del self._lost_since[server_id]
             hosts.report(self._market, server_id, self._containers(server_id), now)
             if server_id in self._missed_news:
@@ -149,9 +153,10 @@ class Hosts:
 
     def _is_judged(self, server_id: int, now: int) -> None:
         if server_id in self._lost_since:
+            self.vouch(now)
             hosts.sweep(self._market, now)
 
-    def _plan_outage(self, server_id: int, now: int) -> None:
+    def _plan_outage(self, server_id: int, after: float) -> None:
         if not self.has(server_id):
             return
         unreliability = min(1 - self._reliability[server_id], UNRELIABILITY_MAX)
@@ -159,9 +164,13 @@ class Hosts:
         if unreliability <= 0:
             return
         seconds = self._dice.lognormvariate(0, 0.8) * OUTAGE_SECONDS_MEDIAN
-        begins_at = now + self._dice.expovariate(unreliability / seconds)
-        self._agenda.put(begins_at, lambda at: self.lose(server_id, at, seconds))
-        self._agenda.put(begins_at + seconds + 1, partial(self._plan_outage, server_id))
+        begins_at = after + self._dice.expovariate(unreliability / seconds)
+
+        def begin(now: int) -> None:
+            self.lose(server_id, now, seconds)
+            self._plan_outage(server_id, now + seconds)
+
+        self._agenda.put(begins_at, begin)
 
     # Deployments ------------------------------------------------------------------------------------
 
@@ -222,6 +231,7 @@ class Hosts:
         if state == "running":
             self._cached.add((deployment.server_id, deployment.order.image))
         if deployment.server_id not in self._lost_since:
+            self.vouch(now)
             hosts.report(self._market, deployment.server_id, self._containers(deployment.server_id), now)
 
     def _containers(self, server_id: int) -> list[Container]:

@@ -68,10 +68,13 @@ class Lot:
 
 
 class Rivals:
+    """`vouch` is to be called before they act: acting settles orders."""
+
     def __init__(
         self,
         market: Market,
         agenda: Agenda,
+        vouch: Happening,
         account_ids: Sequence[int],
         machines: Sequence[Machine],
         usd: Mapping[Currency, float],
@@ -79,6 +82,7 @@ class Rivals:
     ) -> None:
         self._market = market
         self._agenda = agenda
+        self._vouch = vouch
         self._busy = dict.fromkeys(account_ids, 0)
         self._machines = {machine.id: machine for machine in machines}
         self._usual_usd = _usual_usd(machines, usd)
@@ -119,6 +123,7 @@ class Rivals:
         Raises:
             Refused: the market does not take the bid.
         """
+        self._vouch(now)
         with self._market.store.reading() as tx:
             active = orders_store.active_on_server(tx, server_id)
         waiting = [o for o in active if o.account_id in self and not o.holds and o.currency is currency]
@@ -157,6 +162,7 @@ class Rivals:
         return _usd_per_gpu(machine, self._usd) / self._usual_usd[machine.specs.gpu_model]
 
     def _leave(self, account_id: int, order_id: int, now: int) -> None:
+        self._vouch(now)
         try:
             orders.cancel_order(self._market, account_id, CancelOrder(id=order_id), now)
         except Refused:
@@ -199,6 +205,7 @@ class Rivals:
         price = _rounded(bid.currency, lot.highest(bid.currency) * self._step())
         if not own.price < price <= bid.limit:
             return
+        self._vouch(now)
         try:
             spot.set_spot_price(self._market, bid.account_id, _price_of(order_id, price), now)
         except (Refused, InvalidInput):
@@ -270,6 +277,7 @@ class Rivals:
             image=self._dice.choice(IMAGES),
             spotprice=None if bid is None else money.to_wire(bid),
         )
+        self._vouch(now)
         reply = orders.create_order(self._market, account_id, request, now)
         assert isinstance(reply.order, OrderRow)
         self._busy[account_id] += 1

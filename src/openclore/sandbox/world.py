@@ -26,8 +26,8 @@ from .machines import Machine
 from .pricing import reprice
 from .rivals import Rivals
 
-RATES_EVERY_SECONDS = 7_200
-VOLATILITY = {Currency.BITCOIN: 0.005, Currency.CLORE: 0.014}
+RATES_EVERY_SECONDS = 14_400
+VOLATILITY = {Currency.BITCOIN: 0.007, Currency.CLORE: 0.02}
 """By how much a rate wanders in that time: the standard deviation, as a share."""
 SECONDS_BETWEEN_REPRICINGS = 1_500_000
 """Divided by the number of machines: how often a host changes its prices."""
@@ -49,7 +49,7 @@ class World:
         self.now = now
         self.agenda = Agenda()
         self.hosts = Hosts(market, self.agenda, machines, seed, now)
-        self.rivals = Rivals(market, self.agenda, founded.rivals, machines, usd, seed)
+        self.rivals = Rivals(market, self.agenda, self.hosts.vouch, founded.rivals, machines, usd, seed)
         self._repriced = [machine.id for machine in machines if machine.owner != founded.host]
         self._usd = dict(usd)
         self._dice = Random(f"{seed}/world")
@@ -114,10 +114,10 @@ class World:
 
     def _live(self, at: int) -> None:
         self.now = at
-        self.hosts.vouch(at)
         for happening in self.agenda.due(at):
             happening(at)
         if (self._wallet_due_at() or at + 1) <= at:
+            self.hosts.vouch(at)
             settlement.settle_due(self.market, at)
         self.follow()
 
@@ -130,6 +130,7 @@ class World:
 
     def _rates_wander(self, now: int) -> None:
         self._expect_rates(now)
+        self.hosts.vouch(now)
         for currency, volatility in VOLATILITY.items():
             self._usd[currency] *= self._dice.lognormvariate(0, volatility)
             rates.set_rate(self.market, currency, money.from_wire(round(self._usd[currency], 8)), now)
