@@ -352,7 +352,7 @@ def test_however_many_machines_one_ending_sets_free_in_turn_all_are_settled(
     new_sqlite_store: Callable[[], Store],
 ) -> None:
     world = World(new_sqlite_store(), Policy(servers_max=600, host_lost_after_seconds=10**6))
-    many = 500
+    many = 360
     machines = [world.add_server(f"rack-{number}", mrl=6) for number in range(2, many + 2)]
     bidders = [rival(world, f"bidder-{number}") for number in range(many)]
     for number, account in enumerate(bidders):
