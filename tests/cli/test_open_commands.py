@@ -161,6 +161,8 @@ def test_a_file_of_gigaspot_bids_is_placed(openclore, tmp_path: Path):
     assert result.exit_code == 8
     assert "Bid on 1 of 2 machines." in result.stderr
     assert "too low on 2" in result.stderr
+    assert openclore(market, "gigaspot", "bid", "-", stdin=json.dumps(bids)).exit_code == 8
+    assert openclore(market, "gigaspot", "bid", str(tmp_path / "none.json")).exit_code == 2
     file.write_text("{}")
     assert openclore(market, "gigaspot", "bid", str(file)).exit_code == 2
 

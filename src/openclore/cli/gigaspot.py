@@ -1,6 +1,7 @@
 """openclore gigaspot: the auction of machines apart from the market."""
 
 import json as json_text
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,13 +69,7 @@ def _row(server_id: int, server: SnapshotServer, me: int | None) -> list[object]
 def bid(
     file: Annotated[
         Path,
-        typer.Argument(
-            exists=True,
-            dir_okay=False,
-            metavar="FILE",
-            help="JSON list of bids; - reads stdin.",
-            allow_dash=True,
-        ),
+        typer.Argument(metavar="FILE", help="JSON list of bids; - reads stdin."),
     ],
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
@@ -105,7 +100,10 @@ def bid(
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
-    text = typer.get_text_stream("stdin").read() if str(file) == "-" else file.read_text(errors="replace")
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(errors="replace")
+    except OSError as problem:
+        raise typer.BadParameter(f"{file} can't be read: {problem.strerror}") from None
     try:
         wanted = json_text.loads(text)
     except (ValueError, RecursionError) as problem:
