@@ -64,19 +64,34 @@ def test_an_order_is_shown_with_all_that_happened_to_it(openclore):
 
 def test_a_lease_is_renewed_or_given_up(openclore):
     market = Market(lease={"order": DETAIL})
-    result = openclore(market, "lease", "17", "900")
+    result = openclore(market, "lease", "17", "15m")
     assert "ends at 2027-01-15 08:15:00" in result.stderr
     market.replies["lease"] = {"order": {**DETAIL, "lease_until": None}}
-    assert "no lease any more" in openclore(market, "lease", "17").stderr
+    assert "no lease any more" in openclore(market, "lease", "17", "--off").stderr
     assert market.sent("lease") == [{"lease_seconds": 900}, {"lease_seconds": None}]
-    assert openclore(market, "lease", "17", "5").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "such as 1h, or --off"),
+        (("1h", "--off"), "such as 1h, or --off"),
+        (("soon",), "'soon' is no duration"),
+        (("5",), "60"),
+    ],
+)
+def test_a_lease_is_not_given_up_by_mistake(openclore, words, said):
+    market = Market(lease={"order": DETAIL})
+    result = openclore(market, "lease", "17", *words)
+    assert (result.exit_code, market.requests) == (2, [])
+    assert said in result.stderr
 
 
 def test_rent_with_catches_goes_to_the_open_api(openclore):
     row = {"id": 17, "si": 70123, "ct": 1}
     market = Market(marketplace={"servers": [OFFER]}, orders={"order": {**DETAIL, "order": row}})
     words = ("rent", "70123", "--image", "a/b:1", "--currency", "usd", "--no-wait")
-    result = openclore(market, *words, "--spend-max", "5", "--lease", "900")
+    result = openclore(market, *words, "--spend-max", "5", "--lease", "15m")
     assert result.exit_code == 0, result.stderr
     [sent] = market.sent("orders")
     assert (sent["spend_max"], sent["lease_seconds"], sent["renting_server"]) == (5, 900, 70123)

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from openclore.api.durations import seconds_of
+
 from .output import interactive, say
 
 if TYPE_CHECKING:
@@ -53,6 +55,18 @@ def client(profile: str | None, base_url: str | None) -> "Clore":
 def currency(text: str) -> str:
     """The wire name; a name this version does not know is passed on."""
     return CURRENCIES.get(text.lower(), text)
+
+
+def duration(text: str) -> int:
+    """The seconds in 1h, 90m or 3600, for `typer`'s `parser`.
+
+    Raises:
+        BadParameter: it is no duration.
+    """
+    try:
+        return seconds_of(text)
+    except ValueError as problem:
+        raise typer.BadParameter(str(problem)) from None
 
 
 def pair(text: str, option: str, form: str) -> tuple[str, str]:

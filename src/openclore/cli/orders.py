@@ -75,7 +75,9 @@ def rent(
     lease: Annotated[
         int | None,
         typer.Option(
-            metavar="SECONDS", help="The order ends by itself unless openclore lease renews it in time."
+            parser=options.duration,
+            metavar="DURATION",
+            help="The order ends by itself after so long, such as 1h, unless openclore lease renews it.",
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before ordering.")] = False,
@@ -402,9 +404,13 @@ def _show_detail(detail: OrderDetail) -> None:
 @guarded
 def lease(
     order_id: Annotated[int, typer.Argument(min=1, help="Your order.")],
-    seconds: Annotated[
-        int | None, typer.Argument(min=60, help="From now on. Without it the order has no lease any more.")
+    duration: Annotated[
+        int | None,
+        typer.Argument(
+            parser=options.duration, metavar="DURATION", help="From now on: 90m, 1h, 1d12h, or seconds."
+        ),
     ] = None,
+    off: Annotated[bool, typer.Option("--off", help="The order has no lease any more.")] = False,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
@@ -413,8 +419,12 @@ def lease(
 
     A program that keeps its order alive so can die without costing more. Only OpenClore's markets can.
     """
+    if off == (duration is not None):
+        raise typer.BadParameter(
+            "give either how long the order may go on, such as 1h, or --off", param_hint="DURATION"
+        )
     with options.client(profile, base_url) as clore:
-        detail = clore.renew_lease(order_id, seconds)
+        detail = clore.renew_lease(order_id, duration)
     if json:
         show_json(detail)
     elif detail.lease_until:

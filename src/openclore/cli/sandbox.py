@@ -1,6 +1,5 @@
 """openclore sandbox: a market to rehearse on, its clock and its faults."""
 
-import re
 import signal
 import threading
 from datetime import UTC, datetime
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 sandbox = typer.Typer(invoke_without_command=True)
 
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _TIMEOUT_SECONDS = 600
 """A year takes minutes to live through."""
 
@@ -118,13 +116,18 @@ def _introduce(started: "Sandbox", seed: int, dialect: str, as_json: bool) -> No
 @sandbox.command()
 @guarded
 def turn(
-    duration: Annotated[str, typer.Argument(help="30s, 10m, 2h, 1d12h, 1w, or seconds.")],
+    duration: Annotated[
+        int,
+        typer.Argument(
+            parser=options.duration, metavar="DURATION", help="30s, 10m, 2h, 1d12h, 1w, or seconds."
+        ),
+    ],
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
 ) -> None:
     """Move the sandbox's clock on, and live through all that happens until then."""
-    now = _call("POST", "clock", {"advance_seconds": _seconds(duration)}, profile, base_url)
+    now = _call("POST", "clock", {"advance_seconds": duration}, profile, base_url)
     if json:
         show_json(now)
     else:
@@ -230,14 +233,6 @@ def status(
             ("Ledger", about["ledger"]),
         ]
     )
-
-
-def _seconds(duration: str) -> int:
-    """How long a text like 1d12h is; plain digits are seconds."""
-    if not re.fullmatch(r"(\d{1,9}[smhdw]?)+", duration):
-        raise typer.BadParameter("must look like 30s, 10m, 2h, 1d12h or 1w", param_hint="DURATION")
-    parts = re.findall(r"(\d+)([smhdw]?)", duration)
-    return sum(int(number) * _UNITS[unit or "s"] for number, unit in parts)
 
 
 def _date(now: int) -> str:
