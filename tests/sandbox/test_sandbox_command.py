@@ -11,6 +11,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
+
+from openclore.cli.main import app
+from openclore.sandbox import Sandbox
 
 from ..processes import Process, openclore, until
 
@@ -76,6 +80,17 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing(
     assert "nothing of it is left" in process.text()
     assert folders or not memory.is_dir()
     assert not any(Path(folder).exists() for folder in folders)
+
+
+def test_who_waits_for_a_simulated_pull_is_told_how_to_turn_the_clock(clore_sandbox: Sandbox) -> None:
+    with clore_sandbox.client() as clore:
+        offer = clore.search_offers(currency="USD-Blockchain", limit=1).offers[0].offer
+    words = ("rent", str(offer.id), "--currency", "usd", "--image", "pytorch/pytorch", "--timeout", "0")
+    env = {"CLORE_BASE_URL": clore_sandbox.base_url, "CLORE_API_KEY": clore_sandbox.keys["renter"]}
+    waited = CliRunner().invoke(app, words, env=env)
+    assert waited.exit_code == 12, waited.stderr
+    assert "openclore sandbox turn 5m" in waited.stderr
+    assert "--no-wait" in waited.stderr
 
 
 def opened_by(pid: int) -> list[str]:

@@ -14,7 +14,7 @@ from openclore.api.offers import Offer
 from openclore.api.open.orders import OrderDetail
 from openclore.api.orders import Order
 
-from . import options
+from . import options, sandbox
 from .errors import INTERRUPTED, exit_code, guarded, report
 from .events import EVENT_COLUMNS, event_row
 from .marketplace import gpu_model, gpu_name
@@ -128,6 +128,11 @@ def rent(
             )
         say(f"Order {order.id} is made.")
         if wait:
+            if sandbox.is_one(profile, base_url):
+                say(
+                    "This is a sandbox: from another terminal, openclore sandbox turn 5m moves its clock on."
+                    " Or do not wait: --no-wait."
+                )
             order = _wait(clore, order, timeout)
     if json:
         show_json(_with_connection(order))

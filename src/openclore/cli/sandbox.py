@@ -19,6 +19,7 @@ sandbox = typer.Typer(invoke_without_command=True)
 
 _TIMEOUT_SECONDS = 600
 """A year takes minutes to live through."""
+_LOOK_SECONDS = 2
 
 
 @sandbox.callback()
@@ -233,6 +234,22 @@ def status(
             ("Ledger", about["ledger"]),
         ]
     )
+
+
+def is_one(profile: str | None, base_url: str | None) -> bool:
+    """Whether the market at this address is a sandbox; the public service is not asked."""
+    import httpx2
+
+    from openclore.client.profiles import DEFAULT_BASE_URL, access
+
+    found = access(None, base_url, profile).base_url
+    if found == DEFAULT_BASE_URL:
+        return False
+    try:
+        about = httpx2.get(f"{found.removesuffix('/v1')}/sandbox", timeout=_LOOK_SECONDS).json()
+    except (httpx2.HTTPError, ValueError):
+        return False
+    return isinstance(about, dict) and "seed" in about
 
 
 def _date(now: int) -> str:
