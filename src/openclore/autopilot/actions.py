@@ -1,0 +1,110 @@
+"""What a plan can ask for. Each action says for which table of the file, and why."""
+
+from typing import Any
+
+import msgspec
+
+from openclore.api.orders import Order, OrderType
+
+from .file import BackgroundJob
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Something to do. `for_` is the table that wants it ("fleets.train"), `reason` a sentence."""
+
+    for_: str
+    reason: str
+
+
+class PlaceOrder(Action, frozen=True, kw_only=True):
+    """Rent a machine. `key` names this order for ever: it is the idempotency key.
+
+    `price` is per day in `currency`: what the offer asks, or the bid. `usd_per_hour` is what it costs with
+    fees, `usd_at_once` what it costs besides; `spend_max` (in `currency`) and `lease_seconds` are for markets
+    with /open/v1. `known` are the ids of all orders that existed before.
+    """
+
+    key: str
+    fleet: str
+    server_id: int
+    type: OrderType
+    currency: str
+    image: str
+    price: float
+    usd_per_hour: float
+    usd_at_once: float = 0.0
+    spend_max: float | None = None
+    lease_seconds: int | None = None
+    known: tuple[int, ...] = ()
+
+
+class CancelOrder(Action, frozen=True, kw_only=True):
+    """`issue` tells the market what was wrong with it."""
+
+    order_id: int
+    issue: str | None = None
+
+
+class Rebid(Action, frozen=True, kw_only=True):
+    """`price` per day in the order's currency; `before` is the present bid."""
+
+    order_id: int
+    price: float
+    before: float | None = None
+
+
+class RenewLease(Action, frozen=True, kw_only=True):
+    """The order ends by itself in so many seconds."""
+
+    order_id: int
+    seconds: int
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A member of `SetServerSettings` ("clore_on_demand"); `before` is what it is now."""
+
+    member: str
+    before: Any
+    after: Any
+
+
+class SetSettings(Action, frozen=True, kw_only=True):
+    """Change some of a server's settings; what is not named stays as it is."""
+
+    server: str
+    changes: tuple[Change, ...]
+
+
+class SetBackgroundJob(Action, frozen=True, kw_only=True):
+    """What a server runs while nobody rents it; None: nothing."""
+
+    server: str
+    server_id: int
+    job: BackgroundJob | None
+
+
+AnyAction = PlaceOrder | CancelOrder | Rebid | RenewLease | SetSettings | SetBackgroundJob
+
+
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """Why something was not done, or what differs and is only reported."""
+
+    for_: str
+    text: str
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an action at `at` (Unix s).
+
+    `done`: it was carried out. Else `detail` says why not, `error` is the market's own name of the refusal
+    where there is one, and `unknown` that it may have been carried out all the same. `order` is the order that
+    was made.
+    """
+
+    action: AnyAction
+    at: int
+    done: bool
+    detail: str = ""
+    error: str | None = None
+    unknown: bool = False
+    order: Order | None = None
