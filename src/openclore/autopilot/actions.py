@@ -97,8 +97,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an action at `at` (Unix s).
 
     `done`: it was carried out. Else `detail` says why not, `error` is the market's own name of the refusal
-    where there is one, and `unknown` that it may have been carried out all the same. `order` is the order that
-    was made.
+    where there is one, and `unknown` that it may have been carried out all the same. `order` was made.
     """
 
     action: AnyAction
