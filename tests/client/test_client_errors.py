@@ -86,6 +86,14 @@ def test_every_refusal_the_contract_names_has_a_class_of_its_own():
         assert refusal in _wire._REFUSALS, refusal
 
 
+def test_a_refusal_says_what_is_so_and_what_to_do(connect):
+    clore, _ = connect(reply({"error": "server-offline", "code": 6}))
+    with pytest.raises(errors.UnavailableError) as caught:
+        clore.wallets()
+    said = "wallets: the server is not connected (server-offline, code 6). Choose another server."
+    assert str(caught.value) == said
+
+
 def test_facts_to_act_on_are_reachable(connect):
     body = {"error": "can_lower_every_600_seconds", "time_to_lowering": 431, "fresh": [1], "code": 6}
     clore, _ = connect(reply(body))

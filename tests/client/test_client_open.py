@@ -147,10 +147,18 @@ def test_a_market_without_open_v1_says_so(connect, answer):
         clore.order(7)
 
 
-def test_what_does_not_exist_on_a_market_of_ours_is_not_found(connect):
-    clore, _ = connect(reply({"code": 4, "error": "order 7: none of yours"}, 404, headers=OPEN))
-    with pytest.raises(NotFoundError):
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"code": 4, "error": "you have no order 7"}, "read_order: you have no order 7 (code 4)."),
+        ({"code": 4}, "read_order: you have no order with this id (code 4)."),
+    ],
+)
+def test_what_does_not_exist_on_a_market_of_ours_is_not_found(connect, body, said):
+    clore, _ = connect(reply(body, 404, headers=OPEN))
+    with pytest.raises(NotFoundError) as caught:
         clore.order(7)
+    assert str(caught.value) == said
 
 
 def test_the_address_must_end_in_v1(connect):

@@ -149,8 +149,8 @@ def test_a_malformed_batch_does_nothing(door: Door, name: str, body: Any, senten
 def test_a_host_is_refused_readably(door: Door) -> None:
     path = "servers/1/gigaspot"
     for key, where, body, expected in (
-        ("renter", path, {"min_bid": 1}, (404, "server_id: you have no server 1")),
-        ("host", "servers/99/gigaspot", {"min_bid": 1}, (404, "server_id: you have no server 99")),
+        ("renter", path, {"min_bid": 1}, (404, "you have no server 1")),
+        ("host", "servers/99/gigaspot", {"min_bid": 1}, (404, "you have no server 99")),
         ("host", path, {}, (400, "min_bid: is required")),
         ("host", path, {"min_bid": 0}, (400, "min_bid: must be a number >= 0.0001")),
         ("host", path, {"min_bid": 1, "energy_price": -1}, (400, "energy_price: must be a number >= 0.0")),

@@ -105,8 +105,9 @@ REFUSAL_MEANINGS: dict[Refusal, tuple[str, str]] = {
     ),
     Refusal.CANT_RENT_FROM_YOURSELF: ("The server is your own.", "Choose another server."),
     Refusal.TOO_LOW_PRICE: (
-        "The bid is under the host's floor, `min_price` per day in the order's currency.",
-        "Bid at least `min_price`. Floors of hosts who price in dollars move every ten minutes.",
+        "The bid is under the host's floor.",
+        "Bid at least `min_price`, per day in the order's currency. Floors of hosts who price in dollars move"
+        " every ten minutes.",
     ),
     Refusal.YOU_ALREADY_HAVE_SPOT_ORDER: (
         "You have a spot order on this server already; an account may have one.",
@@ -121,13 +122,13 @@ REFUSAL_MEANINGS: dict[Refusal, tuple[str, str]] = {
         "Bid with `create_gigaspot_orders`.",
     ),
     Refusal.PRICE_NOT_MATCHING: (
-        "The price is not `required_price` any more.",
+        "The price is not the required one any more.",
         "Read `marketplace` again and decide anew.",
     ),
     Refusal.REACHED_ORDER_LIMIT: ("You have too many orders at once.", "Cancel one first."),
     Refusal.REACHED_ORDER_LIMIT_PER_DAY: (
-        "You made too many orders today; `limit` is how many a day may have.",
-        "Try again tomorrow.",
+        "You made too many orders today.",
+        "Try again tomorrow; `limit` is how many a day may have.",
     ),
     Refusal.WAIT: ("The market is too busy just now. Nothing was done.", "Try again in a second."),
     Refusal.COMPUTE_NOT_AVAILABLE: ("The machine is not available now.", "Choose another server."),
@@ -140,8 +141,8 @@ REFUSAL_MEANINGS: dict[Refusal, tuple[str, str]] = {
         "Read the floor in `spot_marketplace` and stay above it.",
     ),
     Refusal.CAN_LOWER_EVERY_600_SECONDS: (
-        "A bid can be lowered once in 600 s; the next time in `time_to_lowering` seconds.",
-        "Wait so long. Raising is always possible.",
+        "A bid can be lowered once in 600 s.",
+        "Wait `time_to_lowering` seconds. Raising is always possible.",
     ),
     Refusal.EXCEEDED_MAX_STEP: (
         "The bid was lowered too far at once.",
@@ -156,7 +157,7 @@ REFUSAL_MEANINGS: dict[Refusal, tuple[str, str]] = {
         "Read `server_config`, change it, send all of it.",
     ),
     Refusal.INVALID_MRL: ("The longest rental is out of bounds.", "Give `mrl` in hours, 6 to 3,000."),
-    Refusal.INVALID_INPUT: ("A setting can't be so; `message` says why.", "Change what it names."),
+    Refusal.INVALID_INPUT: ("A setting can't be so.", "Change what `message` names."),
     Refusal.SPEND_LIMIT_REACHED: (
         "A spend limit of the order, its key or the account would be exceeded.",
         "Raise the limit, or wait for the next day where it is one per day.",

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from openclore.api.base import Reply
-from openclore.api.codes import DOCKERHUB_REFUSAL_PREFIX, Code, Refusal
+from openclore.api.codes import DOCKERHUB_REFUSAL_PREFIX, REFUSAL_MEANINGS, Code, Refusal
 from openclore.api.dialects import DIALECT_HEADER, Dialect
 from openclore.api.endpoints import Endpoint
 from openclore.api.open.endpoints import OPEN_PATH
@@ -177,42 +177,37 @@ def _glimpse(text: str) -> str:
 
 # Refusals -------------------------------------------------------------------------------------------
 
-_REFUSALS: dict[str, tuple[type[e.CloreError], str]] = {
-    Refusal.SERVER_DONT_EXIST: (e.UnavailableError, "there is no server with this id"),
-    Refusal.SERVER_OFFLINE: (e.UnavailableError, "the server is offline; choose another"),
-    Refusal.SERVER_ALREADY_RENTED: (
-        e.UnavailableError,
-        "the server is already rented, perhaps by you; choose another",
-    ),
-    Refusal.CANT_RENT_FROM_YOURSELF: (e.UnavailableError, "this is your own server; choose another"),
-    Refusal.MACHINE_IS_ON_GIGASPOT: (e.UnavailableError, "the server is rented out through GigaSPOT only"),
-    Refusal.COMPUTE_NOT_AVAILABLE: (e.UnavailableError, "the machine is not available now; choose another"),
-    Refusal.NOT_ENOUGH_BALANCE: (e.BalanceError, "the wallet does not hold enough; top it up"),
-    Refusal.CURRENCY_NOT_ALLOWED: (e.InputError, "the host does not accept this currency"),
-    Refusal.YOU_ALREADY_HAVE_SPOT_ORDER: (
-        e.InputError,
-        "you already have a spot order on this server; change its price instead",
-    ),
-    Refusal.ISSUE_DESCRIPTION_TOO_LONG: (e.InputError, "the issue is longer than 2,048 characters"),
-    Refusal.NOT_ALL_PARAMETERS_PRESENT: (e.InputError, "a mandatory member is missing"),
-    Refusal.INVALID_MRL: (e.InputError, "the maximum rental length is out of bounds"),
-    Refusal.INVALID_INPUT: (e.InputError, "the market does not accept this input"),
-    Refusal.TOO_LOW_PRICE: (e.PriceError, "the bid is under the host's floor"),
-    Refusal.PRICE_NOT_MATCHING: (e.PriceError, "the price changed since it was read; look again"),
-    Refusal.AMOUNT_TOO_LOW: (e.PriceError, "the price is under the host's floor"),
-    Refusal.EXCEEDED_MAX_STEP: (e.PriceError, "the bid can't be lowered so far at once"),
-    Refusal.REACHED_ORDER_LIMIT: (e.LimitError, "too many orders at once; cancel one first"),
-    Refusal.REACHED_ORDER_LIMIT_PER_DAY: (e.LimitError, "too many orders today; try again tomorrow"),
-    Refusal.WAIT: (e.WaitError, "the market asks to try again in a second"),
-    Refusal.CAN_LOWER_EVERY_600_SECONDS: (e.WaitError, "a bid can be lowered once in 600 seconds"),
-    Refusal.YOU_DONT_OWN_THIS_ORDER: (e.NotFoundError, "this is not an order of yours"),
-    Refusal.ORDER_NOT_ACTIVE: (e.NotFoundError, "the order is already over"),
-    Refusal.ORDER_DONT_EXIST: (e.NotFoundError, "there is no such order"),
-    Refusal.SPEND_LIMIT_REACHED: (e.LimitError, "it would exceed a spend limit; raise the limit first"),
-    Refusal.WEBHOOK_LIMIT_REACHED: (e.LimitError, "the account has too many webhooks; remove one first"),
-    Refusal.SERVER_IN_USE: (e.WaitError, "the server is listed or rented; hide it and wait until it is free"),
-    Refusal.SERVER_DONT_EXIST_BY_NAME: (e.NotFoundError, "none of your servers has this name"),
+_REFUSALS: dict[str, type[e.CloreError]] = {
+    Refusal.SERVER_DONT_EXIST: e.UnavailableError,
+    Refusal.SERVER_OFFLINE: e.UnavailableError,
+    Refusal.SERVER_ALREADY_RENTED: e.UnavailableError,
+    Refusal.CANT_RENT_FROM_YOURSELF: e.UnavailableError,
+    Refusal.MACHINE_IS_ON_GIGASPOT: e.UnavailableError,
+    Refusal.COMPUTE_NOT_AVAILABLE: e.UnavailableError,
+    Refusal.NOT_ENOUGH_BALANCE: e.BalanceError,
+    Refusal.CURRENCY_NOT_ALLOWED: e.InputError,
+    Refusal.YOU_ALREADY_HAVE_SPOT_ORDER: e.InputError,
+    Refusal.ISSUE_DESCRIPTION_TOO_LONG: e.InputError,
+    Refusal.NOT_ALL_PARAMETERS_PRESENT: e.InputError,
+    Refusal.INVALID_MRL: e.InputError,
+    Refusal.INVALID_INPUT: e.InputError,
+    Refusal.TOO_LOW_PRICE: e.PriceError,
+    Refusal.PRICE_NOT_MATCHING: e.PriceError,
+    Refusal.AMOUNT_TOO_LOW: e.PriceError,
+    Refusal.EXCEEDED_MAX_STEP: e.PriceError,
+    Refusal.REACHED_ORDER_LIMIT: e.LimitError,
+    Refusal.REACHED_ORDER_LIMIT_PER_DAY: e.LimitError,
+    Refusal.WAIT: e.WaitError,
+    Refusal.CAN_LOWER_EVERY_600_SECONDS: e.WaitError,
+    Refusal.YOU_DONT_OWN_THIS_ORDER: e.NotFoundError,
+    Refusal.ORDER_NOT_ACTIVE: e.NotFoundError,
+    Refusal.ORDER_DONT_EXIST: e.NotFoundError,
+    Refusal.SPEND_LIMIT_REACHED: e.LimitError,
+    Refusal.WEBHOOK_LIMIT_REACHED: e.LimitError,
+    Refusal.SERVER_IN_USE: e.WaitError,
+    Refusal.SERVER_DONT_EXIST_BY_NAME: e.NotFoundError,
 }
+"""What they mean is said in `openclore.api.codes`."""
 
 _BY_CODE: dict[int, tuple[type[e.CloreError], str]] = {
     Code.DATABASE_ERROR: (e.ServiceError, "the market failed inside and gives no reason"),
@@ -221,6 +216,8 @@ _BY_CODE: dict[int, tuple[type[e.CloreError], str]] = {
     Code.INVALID_ENDPOINT: (e.NotFoundError, "no such endpoint or object; does the address end in /v1?"),
     Code.RATE_EXCEEDED: (e.RateError, "too many requests with this API key; wait a little"),
 }
+
+_UNKNOWN = (e.RefusedError, "the market refused")
 
 _FIGURES = {
     "min_price": "at least {} a day",
@@ -243,15 +240,16 @@ def _failure(
     extra = {k: v for k, v in content.items() if k not in ("code", "error")}
     if code == Code.RATE_EXCEEDED and (seconds := _retry_after(answer)) is not None:
         extra["retry_after"] = seconds
-    kind, sentence = _named(code, error)
+    kind, sentence, remedy = _named(endpoint, code, error)
     reason = [error] if error else []
     if error and " " in error:  # not a name but words for people
-        sentence = _glimpse(error) if issubclass(kind, e.InputError | e.RefusedError) else sentence
+        told = issubclass(kind, e.InputError | e.RefusedError | e.NotFoundError)
+        sentence = _glimpse(error) if told else sentence
         reason = []
     said = "; ".join(_figures(extra))
     reason.append(f"code {code}" if code is not None else f"HTTP {answer.status}")
     failure = kind(
-        f"{endpoint.name}: {sentence}{f': {said}' if said else ''} ({', '.join(reason)}).",
+        f"{endpoint.name}: {sentence}{f': {said}' if said else ''} ({', '.join(reason)}).{remedy}",
         endpoint=endpoint.name,
         status=answer.status,
         code=code,
@@ -280,12 +278,21 @@ def _is_refusal(error: str) -> bool:
     return error in _REFUSALS or error.startswith(DOCKERHUB_REFUSAL_PREFIX)
 
 
-def _named(code: int | None, error: str | None) -> tuple[type[e.CloreError], str]:
-    if code is None or code == Code.BUSINESS:
-        if error and error.startswith(DOCKERHUB_REFUSAL_PREFIX):
-            return e.InputError, "the registry refused the credentials of the image"
-        return _REFUSALS.get(error or "", (e.RefusedError, "the market refused"))
-    return _BY_CODE.get(code, (e.RefusedError, "the market refused"))
+def _named(
+    endpoint: Endpoint[Any, Any], code: int | None, error: str | None
+) -> tuple[type[e.CloreError], str, str]:
+    """The class, what happened, and where it is known what to do then, as further sentences."""
+    if code not in (None, Code.BUSINESS):
+        kind, sentence = _BY_CODE.get(code, _UNKNOWN)
+        if code == Code.INVALID_ENDPOINT and (of := re.search(r"{(\w+)_id}", endpoint.path)):
+            sentence = f"you have no {of.group(1)} with this id"
+        return kind, sentence, ""
+    if error in _REFUSALS:
+        meaning, remedy = REFUSAL_MEANINGS[Refusal(error)]
+        return _REFUSALS[error], f"{meaning[0].lower()}{meaning[1:].removesuffix('.')}", f" {remedy}"
+    if error and error.startswith(DOCKERHUB_REFUSAL_PREFIX):
+        return e.InputError, "the registry refused the credentials of the image", ""
+    return *_UNKNOWN, ""
 
 
 def _figures(extra: Mapping[str, Any]) -> list[str]:

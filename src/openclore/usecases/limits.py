@@ -70,7 +70,7 @@ def remove_spend_limit(market: Market, caller: ApiKey, limit_id: int, now: int) 
         _may_change(tx, caller)
         found = [limit for limit in limits.of_account(tx, caller.account_id) if limit.id == limit_id]
         if not found:
-            raise NotFound(f"limit_id: you have no spend limit {limit_id}")
+            raise NotFound(f"you have no spend limit {limit_id}")
         limits.remove(tx, limit_id)
         _tell(tx, events.Kind.SPEND_LIMIT_REMOVED, found[0], now)
         settlement.settle(tx, market.policy, caller.account_id, found[0].currency, now)

@@ -113,7 +113,7 @@ def renew_lease(market: Market, account_id: int, order_id: int, request: RenewLe
 def _own(tx: Connection, account_id: int, order_id: int) -> Order:
     order = orders.by_id(tx, order_id)
     if order is None or order.account_id != account_id:
-        raise NotFound(f"order_id: you have no order {order_id}")
+        raise NotFound(f"you have no order {order_id}")
     return order
 
 

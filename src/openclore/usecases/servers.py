@@ -103,7 +103,7 @@ def own(tx: Connection, account_id: int, server_id: int) -> Server:
     """
     server = servers.by_id(tx, server_id)
     if server is None or server.account_id != account_id:
-        raise NotFound(f"server_id: you have no server {server_id}")
+        raise NotFound(f"you have no server {server_id}")
     return server
 
 

@@ -263,7 +263,7 @@ def prune(market: Market, now: int) -> None:
 def _own(tx: Connection, account_id: int, webhook_id: int) -> Webhook:
     webhook = webhooks.by_id(tx, webhook_id)
     if webhook is None or webhook.account_id != account_id:
-        raise NotFound(f"webhook_id: you have no webhook {webhook_id}")
+        raise NotFound(f"you have no webhook {webhook_id}")
     return webhook
 
 
