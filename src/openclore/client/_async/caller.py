@@ -76,6 +76,11 @@ class AsyncCaller:
             verify=tls(),
         )
 
+    @property
+    def has_open(self) -> bool | None:
+        """Whether the market is one of OpenClore's; None before its first answer."""
+        return None if self.speaks is _wire.Speaks.UNKNOWN else self.speaks is not _wire.Speaks.PUBLIC
+
     async def aclose(self) -> None:
         await self._http.aclose()
 

@@ -77,6 +77,11 @@ class Caller:
             verify=tls(),
         )
 
+    @property
+    def has_open(self) -> bool | None:
+        """Whether the market is one of OpenClore's; None before its first answer."""
+        return None if self.speaks is _wire.Speaks.UNKNOWN else self.speaks is not _wire.Speaks.PUBLIC
+
     def close(self) -> None:
         self._http.close()
 

@@ -118,6 +118,11 @@ class Clore(OpenMethods):
         """Tells keys apart in names of files, without telling the key; empty without one."""
         return self._caller.key_digest
 
+    @property
+    def has_open(self) -> bool | None:
+        """Whether the market is one of OpenClore's, with /open/v1; None before its first answer."""
+        return self._caller.has_open
+
     def close(self) -> None:
         """Close the connections."""
         self._caller.close()
