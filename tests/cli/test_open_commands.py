@@ -182,6 +182,32 @@ def test_a_file_of_gigaspot_bids_is_placed(openclore, tmp_path: Path):
     assert openclore(market, "gigaspot", "bid", str(file)).exit_code == 2
 
 
+def test_why_a_gigaspot_bid_is_refused_is_said_where_the_market_tells(openclore, tmp_path: Path):
+    clocks = "GPU 1 (RTX 3090): a power limit of 5 W is outside 100 to 350 W"
+    market = Market(
+        create_gigaspot_orders={
+            "failed_to_oc_servers": [1],
+            "failed_to_rent_servers": [2, 3],
+            "reasons": {"1": clocks, "2": "server-offline", "3": "brand-new"},
+        },
+        edit_gigaspot_orders={"failed_to_update_ids": [7], "reasons": {"7": "order_not_active"}},
+    )
+    file = tmp_path / "bids.json"
+    file.write_text(
+        '[{"renting_server": 1, "image": "a3f9c4d7e5b088d8a0bff880", "price": 1, "oc": [{"pl": 5}]}]'
+    )
+    said = openclore(market, "gigaspot", "bid", str(file)).stderr.splitlines()
+    assert said[-3:] == [
+        f"Server 1: {clocks}",
+        "Server 2: The server is not connected. Choose another server.",
+        "Server 3: brand-new",
+    ]
+    edited = openclore(market, "gigaspot", "edit", "7", "12")
+    assert "Order 7 is unchanged. The order is over." in edited.stderr
+    market.replies["edit_gigaspot_orders"] = {"failed_to_update_ids": [7]}
+    assert "It is no bid of yours." in openclore(market, "gigaspot", "edit", "7", "12").stderr
+
+
 def test_the_gigaspot_list_marks_ones_own_bid(openclore):
     machine = {
         "bids": [{"owner": 7, "id": 5, "active": True, "price": 12.5}, {"owner": 8, "price": 9}],

@@ -167,6 +167,12 @@ REFUSAL_MEANINGS: dict[Refusal, tuple[str, str]] = {
 }
 """What a refusal means, and what to do then."""
 
+
+def explained(error: str) -> str:
+    """The sentences for a refusal's name; a name that this version does not know as it is."""
+    return " ".join(REFUSAL_MEANINGS[Refusal(error)]) if error in REFUSAL_MEANINGS else error
+
+
 DOCKERHUB_REFUSAL_PREFIX = "dockerhub-"
 """`create_order` errors that begin so mean that the registry refused the credentials."""
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from openclore.api.codes import explained
 from openclore.api.gigaspot import SnapshotServer
 
 from . import options
@@ -95,6 +96,8 @@ def bid(
     ):
         if ids:
             say(f"{what} {', '.join(map(str, ids))}")
+    for server_id, reason in (result.reasons or {}).items():
+        say(f"Server {server_id}: {explained(reason)}")
     if failed:
         raise typer.Exit(8)
 
@@ -131,6 +134,8 @@ def edit(
         say(f"Order {order_id} now bids {price(amount_per_day, CLORE)} CLORE a day.")
     else:
         low = order_id in result.too_low_bid_ids
-        say(f"Order {order_id} is unchanged: {'the bid is too low' if low else 'it is no bid of yours'}.")
+        guess = "The bid is too low." if low else "It is no bid of yours."
+        reason = (result.reasons or {}).get(order_id)
+        say(f"Order {order_id} is unchanged. {explained(reason) if reason else guess}")
     if order_id not in result.success_to_update_ids:
         raise typer.Exit(8)
