@@ -17,6 +17,9 @@ SECRET_OVERLAP_SECONDS = 86_400
 GONE = 410
 """The HTTP status of a receiver that wants no more messages, ever."""
 
+PRIVATE_ALLOWED_BY = "policy.webhooks.allow_private_addresses"
+"""The operator's setting that lets private addresses have webhooks."""
+
 _PORTS = {"http": 80, "https": 443}
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)(#.*)?")
 _NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]{1,63})*")
@@ -73,7 +76,9 @@ def target(url: str, *, private_allowed: bool) -> Target:
         raise InvalidInput("url: must have no fragment (#...)")
     host, port = _host_and_port(authority, _PORTS[scheme])
     if not private_allowed and _is_known_private(host):
-        raise InvalidInput("url: must not be a private address")
+        raise InvalidInput(
+            f"url: must not be a private address unless the operator sets {PRIVATE_ALLOWED_BY}"
+        )
     return Target(scheme, host, port, path if path.startswith("/") else f"/{path}")
 
 

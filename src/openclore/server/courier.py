@@ -128,7 +128,10 @@ def _problem(error: Exception, timeout_seconds: float) -> str:
         case TimeoutError():
             return f"no answer within {timeout_seconds:g} s"
         case _NotPublic():
-            return "the host has a private address, which this market sends nothing to"
+            return (
+                "the host has a private address, which this market sends nothing to unless its operator sets"
+                f" {rules.PRIVATE_ALLOWED_BY}"
+            )
         case socket.gaierror():
             return "the host's name can't be resolved"
         case httpx2.ConnectTimeout():
