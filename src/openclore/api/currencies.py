@@ -25,3 +25,13 @@ PRICE_BOUNDS: dict[Currency, PriceBounds] = {
     Currency.CLORE: PriceBounds("0.1", "5000", 2),
     Currency.USD: PriceBounds("0.2", "200", 2),
 }
+
+
+_SHORT = {"btc": Currency.BITCOIN, "clore": Currency.CLORE, "usd": Currency.USD}
+
+
+def wire_name(text: str) -> str:
+    """A currency as the wire writes it: "clore" is "CLORE-Blockchain"; an unknown name is left as it is."""
+    plain = text.strip().lower()
+    full = {currency.lower(): currency for currency in Currency}
+    return str(_SHORT.get(plain) or full.get(plain) or text)

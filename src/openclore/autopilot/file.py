@@ -420,7 +420,7 @@ class Fleet(Table, kw_only=True):
     until: datetime | None = None
     orphans: Orphans = "adopt"
     lease: Span = Span(900)
-    budget: Budget = Budget()
+    budget: Budget = msgspec.field(default_factory=Budget)
 
 
 # All ------------------------------------------------------------------------------------------------
@@ -439,9 +439,9 @@ class File(Table, kw_only=True):
     notify: tuple[str, ...] = ()
     every: Span = Span(60)
     stale_after: Span = Span(300)
-    messages: Messages = Messages()
+    messages: Messages = msgspec.field(default_factory=Messages)
     alerts: dict[str, Alert] = {}
     pricing: dict[str, Pricing] = {}
     settings: dict[str, Settings] = {}
     fleets: dict[str, Fleet] = {}
-    budget: Budget = Budget()
+    budget: Budget = msgspec.field(default_factory=Budget)

@@ -4,12 +4,15 @@ Each part says when it was read, and stays as it was when reading fails: plans a
 the strength of something old.
 """
 
-from collections.abc import Mapping
+import math
+import statistics
+from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
 import msgspec
 
 from openclore.api.account import RenterFeesReply
+from openclore.api.currencies import Currency
 from openclore.api.offers import Offer
 from openclore.api.open.events import Event
 from openclore.api.orders import Order
@@ -55,6 +58,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         events: those after the memory's cursor, oldest first; `events_after` is the next cursor.
         probes: what checks of machines said, by order id.
         scale: the number a fleet's command or address gave.
+        has_open: whether the market has /open/v1: leases, spend limits of orders, events.
         failed: part to why it could not be read just now: "wallets", "scale of train", "server rig-1".
     """
 
@@ -71,9 +75,32 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     events_after: int = 0
     probes: Mapping[int, Reading[Probe]] = {}
     scale: Mapping[str, Reading[int]] = {}
+    has_open: bool = False
     failed: Mapping[str, Failed] = {}
 
 
 def fresh(reading: Reading[T] | None, now: int, stale_after: int) -> T | None:
     """The value, unless it was read longer ago than that, or never."""
     return reading.value if reading is not None and now - reading.at <= stale_after else None
+
+
+def rates_of(offers: Iterable[Offer], markets: Iterable[SpotMarket] = ()) -> dict[str, float]:
+    """Dollars for one unit of each currency, as far as the market tells.
+
+    A bid's market says it outright; offers say it by stating the same price in the coin and in dollars, of
+    which the middle one counts, as some are stated by the host and not by the market.
+    """
+    told: dict[str, list[float]] = {Currency.BITCOIN: [], Currency.CLORE: []}
+    for offer in offers:
+        price = offer.price
+        if price is None or price.on_demand is None or price.usd is None:
+            continue
+        restated = {Currency.BITCOIN: price.usd.on_demand_btc, Currency.CLORE: price.usd.on_demand_clore}
+        for currency, usd in restated.items():
+            amount = price.on_demand.get(currency)
+            if amount and usd and math.isfinite(usd / amount):
+                told[currency].append(usd / amount)
+    rates = {str(currency): statistics.median(values) for currency, values in told.items() if values}
+    for market in markets:
+        rates |= {name: rate for name, rate in (market.currency_rates_in_usd or {}).items() if rate}
+    return rates | {Currency.USD.value: 1.0}

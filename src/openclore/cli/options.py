@@ -25,14 +25,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ATTEMPTS = 3
 """Fewer than a program's: somebody may be waiting, and a wrong address never answers."""
 
-CURRENCIES = {
-    "bitcoin": "bitcoin",
-    "btc": "bitcoin",
-    "clore": "CLORE-Blockchain",
-    "clore-blockchain": "CLORE-Blockchain",
-    "usd": "USD-Blockchain",
-    "usd-blockchain": "USD-Blockchain",
-}
 CURRENCY_HELP = "bitcoin, CLORE-Blockchain or USD-Blockchain (btc, clore, usd for short)"
 
 
@@ -54,7 +46,9 @@ def client(profile: str | None, base_url: str | None) -> "Clore":
 
 def currency(text: str) -> str:
     """The wire name; a name this version does not know is passed on."""
-    return CURRENCIES.get(text.lower(), text)
+    from openclore.api.currencies import wire_name
+
+    return wire_name(text)
 
 
 def duration(text: str) -> int:
