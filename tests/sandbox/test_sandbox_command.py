@@ -93,6 +93,14 @@ def test_who_waits_for_a_simulated_pull_is_told_how_to_turn_the_clock(clore_sand
     assert "--no-wait" in waited.stderr
 
 
+def test_a_fault_that_lacks_its_server_is_told_the_option(clore_sandbox: Sandbox) -> None:
+    env = {"CLORE_BASE_URL": clore_sandbox.base_url}
+    for words in (("outbid",), ("host_lost", "--server", "1")):
+        done = CliRunner().invoke(app, ["sandbox", "fault", *words], env=env)
+        assert done.exit_code == 2
+        assert "refuses: --server: " in done.stderr
+
+
 def opened_by(pid: int) -> list[str]:
     """The files that a process has open."""
     return [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]

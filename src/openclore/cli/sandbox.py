@@ -283,7 +283,8 @@ def _call(method: str, what: str, body: Any, profile: str | None, base_url: str 
     except ValueError:
         content = None
     if reply.status_code == 400 and isinstance(content, dict) and "error" in content:
-        raise InputError(f"The sandbox refuses: {content['error']}")
+        said = str(content["error"]).replace("server_id:", "--server:", 1)
+        raise InputError(f"The sandbox refuses: {said}")
     if reply.status_code != 200 or not isinstance(content, dict):
         raise SetupError(
             f"What answers at {address} is no sandbox: start one with openclore sandbox, set CLORE_BASE_URL."

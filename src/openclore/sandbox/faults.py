@@ -6,11 +6,14 @@ endpoint.
 """
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Annotated, Literal, get_args
 
 import msgspec
 
 from ..api.codes import Refusal
+from ..api.endpoints import ENDPOINTS
+from ..api.open.endpoints import OPEN_ENDPOINTS, STREAM_EVENTS
 
 ReplyKind = Literal[
     "too_many_requests",
@@ -50,25 +53,29 @@ failing_image: they fail, saying `reason`.
 never_deploys: they never end.
 """
 
-REPLY_KINDS: frozenset[str] = frozenset(get_args(ReplyKind))
+REPLY_KINDS: tuple[str, ...] = get_args(ReplyKind)
+MARKET_KINDS: tuple[str, ...] = get_args(MarketKind)
 _REASONS = {
     "refused": str(Refusal.COMPUTE_NOT_AVAILABLE),
     "failing_image": "the image was not found in its registry",
 }
 OF_SERVERS = frozenset({"outbid", "floor_moved", "host_lost", "host_back"})
 CANCEL = "cancel_order"
+_SPOILED = [each.name for each in (*ENDPOINTS, *OPEN_ENDPOINTS) if each is not STREAM_EVENTS]
+"""Endpoints that faults can wait for; a stream passes through."""
 
 
 class Fault(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """One fault; what its members mean is said where its kind is.
 
     Attributes:
+        kind: one of `ReplyKind` or `MarketKind`.
         endpoint: the name of the endpoint it waits for; empty: any, or, of the market's own, none.
         count: how many requests (of deployments: how many of those) it concerns.
         skip: how many requests it lets pass first.
     """
 
-    kind: ReplyKind | MarketKind
+    kind: str
     endpoint: str = ""
     count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
     skip: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
@@ -79,6 +86,13 @@ class Fault(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fie
     reason: Annotated[str, msgspec.Meta(max_length=256)] = ""
 
     def __post_init__(self) -> None:
+        if self.kind not in REPLY_KINDS + MARKET_KINDS:
+            known = ", ".join(REPLY_KINDS + MARKET_KINDS)
+            raise ValueError(f"kind: must be one of {known}, not {self.kind!r}")
+        if self.endpoint and self.endpoint not in _SPOILED:
+            like = get_close_matches(self.endpoint, _SPOILED, n=1)
+            perhaps = f"; do you mean {like[0]}?" if like else ""
+            raise ValueError(f"endpoint: there is no endpoint {self.endpoint!r} that can fail{perhaps}")
         self.reason = self.reason or _REASONS.get(self.kind, "")
         if self.kind in OF_SERVERS and self.server_id is None:
             raise ValueError(f"server_id: {self.kind} needs one")
