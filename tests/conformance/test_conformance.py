@@ -233,6 +233,19 @@ def test_what_is_spoiled_is_found(new_rehearsal: New, name: str) -> None:
     assert check in differing(rehearsal.findings(spoil))
 
 
+def test_who_shares_the_key_with_another_program_is_told_so(new_rehearsal: New) -> None:
+    rehearsal = new_rehearsal(Dialect.LIVE)
+    interrupted = iter((True, False))
+
+    def another_calls(answer: Answer) -> None:
+        if answer.name == "my_servers" and next(interrupted, False):
+            answer.status, answer.content = 429, {"code": 5}
+
+    findings = rehearsal.findings(another_calls)
+    assert differing(findings) == ["every endpoint: who keeps the pace is let in"]
+    assert "a key of its own" in findings[-1].notes[0]
+
+
 def chatty(answer: Answer) -> None:
     if answer.name == "create_order" and answer.content == {"code": 0}:
         answer.content["order_id"] = 1

@@ -9,6 +9,7 @@ from .findings import Finding, Mark, judged, not_checked
 from .market import Market, Seen
 
 ABOUT = "every endpoint"
+SHARED_KEY = "something else may use this key at the same time: give the check a key of its own"
 NOBODYS_KEY = "0123456789abcdef0123456789abcdef"
 
 
@@ -79,4 +80,5 @@ def tally(market: Market) -> Iterator[Finding]:
         not market.too_fast,
         told,
         f"code 5 never, {spacing} apart",
+        (SHARED_KEY,) if market.too_fast else (),
     )
