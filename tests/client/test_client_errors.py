@@ -164,7 +164,7 @@ def test_what_was_never_sent_is_not_ambiguous():
         (httpx2.WriteError, True),
         (httpx2.RemoteProtocolError, True),
     ]:
-        from openclore.client._transport import translated
+        from openclore.client.transport import translated
 
         assert translated(kind("x"), "create_order", "http://x").ambiguous is ambiguous
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openclore.client import AsyncClore, Clore, Spacing
-from openclore.client._pace import FileTurn, Pace, Turn, shared_turn
+from openclore.client.pace import FileTurn, Pace, Turn, shared_turn
 
 from .fakes import BASE_URL, KEY, Clock, reply
 

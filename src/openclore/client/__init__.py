@@ -1,7 +1,6 @@
 """The client: `Clore` and `AsyncClore`, their errors, and the profiles with addresses and keys."""
 
 from ._async import AsyncClore
-from ._pace import Spacing
 from ._sync import Clore
 from .errors import (
     BalanceError,
@@ -24,6 +23,7 @@ from .errors import (
     WaitError,
 )
 from .gigaspot import Gigaspot
+from .pace import Spacing
 from .settings import settings_of
 from .webhooks import SignatureError, WebhookMessage, verify_webhook
 

@@ -12,8 +12,8 @@ import httpx2
 
 from openclore.api.codes import Code
 from openclore.api.dialects import DIALECT_HEADER, Dialect
-from openclore.client._pace import Pace, Spacing, shared_turn
-from openclore.client._transport import BODY_BYTES_MAX, USER_AGENT, too_large, translated
+from openclore.client.pace import Pace, Spacing, shared_turn
+from openclore.client.transport import BODY_BYTES_MAX, USER_AGENT, too_large, translated
 
 PATIENCE = 3
 """How often a call that came too fast, though it kept the pace, is made again."""

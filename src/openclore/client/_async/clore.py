@@ -46,9 +46,9 @@ from openclore.api.spot import SetSpotPrice, SpotMarket, SpotMarketplace
 from openclore.api.wallets import Wallet
 
 from .. import _requests
-from .._pace import Spacing
 from ..errors import CloreError, NotFoundError
 from ..gigaspot import Gigaspot, gigaspot_of, servers_in, snapshot_url
+from ..pace import Spacing
 from .caller import AsyncCaller
 from .open import AsyncOpenMethods
 from .orders import AsyncOrderMaker

@@ -17,12 +17,12 @@ from openclore.api.endpoints import MY_ORDERS, Endpoint
 from openclore.api.orders import MyOrders
 
 from .. import _requests, _wire
-from .._pace import Pace, Spacing, shared_turn
 from .._retry import delay_before_retry, repeatable
 from .._seek import Moment
-from .._transport import BODY_BYTES_MAX, USER_AGENT, tls, too_large, too_slow, translated
 from ..errors import CloreError, SignInError
+from ..pace import Pace, Spacing, shared_turn
 from ..profiles import access
+from ..transport import BODY_BYTES_MAX, USER_AGENT, tls, too_large, too_slow, translated
 
 R = TypeVar("R", bound=Reply)
 T = TypeVar("T")
