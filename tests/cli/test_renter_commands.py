@@ -42,6 +42,16 @@ def lines(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
+@pytest.mark.parametrize(
+    "words", [("spot", "price", "7", "-1.5"), ("limit", "set", "-.5", "--currency", "usd"), ("order", "-3")]
+)
+def test_a_negative_number_is_no_unknown_option(openclore, words):
+    market = Market()
+    result = openclore(market, *words)
+    assert (result.exit_code, market.requests) == (2, [])
+    assert "no number may be negative here" in result.stderr
+
+
 # Listing --------------------------------------------------------------------------------------------
 
 

@@ -31,10 +31,11 @@ from . import (
     watch,
     webhooks,
 )
-from .errors import exit_codes_help
+from .errors import Commands, exit_codes_help
 
 app = typer.Typer(
     name="openclore",
+    cls=Commands,
     epilog=exit_codes_help(),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
