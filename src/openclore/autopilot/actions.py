@@ -9,7 +9,7 @@ from openclore.api.orders import Order, OrderType
 from .file import BackgroundJob
 
 
-class Action(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Action(msgspec.Struct, frozen=True, kw_only=True, tag_field="action", tag=True):
     """Something to do. `for_` is the table that wants it ("fleets.train"), `reason` a sentence."""
 
     for_: str

@@ -6,7 +6,10 @@ first and carries the actions out afterwards.
 
 from typing import Generic, NamedTuple, TypeVar
 
-from .actions import AnyAction, Note
+from .actions import AnyAction, Note, Outcome
+from .file import File
+from .memory import Memory
+from .observation import Observation
 
 M = TypeVar("M")
 
@@ -17,3 +20,25 @@ class Part(NamedTuple, Generic[M]):
     actions: tuple[AnyAction, ...]
     memory: M
     notes: tuple[Note, ...] = ()
+
+
+class Plan(NamedTuple):
+    """What to do in this order, what to remember before it is done, and what to say about the rest."""
+
+    actions: tuple[AnyAction, ...]
+    memory: Memory
+    notes: tuple[Note, ...]
+
+
+def make_plan(file: File, seen: Observation, memory: Memory, now: int) -> Plan:
+    """Everything that a round does.
+
+    Args:
+        now: Unix s.
+    """
+    return Plan((), memory, ())
+
+
+def done(memory: Memory, outcome: Outcome) -> Memory:
+    """The memory after an action."""
+    return memory

@@ -18,6 +18,7 @@ import msgspec
 from openclore.api.complaints import complaint
 from openclore.api.currencies import wire_name
 from openclore.api.durations import seconds_of
+from openclore.client.errors import SetupError
 
 from .file import Alert, Coin, File, Fleet, Hours, Pricing, Settings, Span
 
@@ -42,7 +43,7 @@ class Problem(NamedTuple):
         return f"{where}{self.field}: {self.text}" if self.field else f"{where}{self.text}"
 
 
-class FileError(Exception):
+class FileError(SetupError):
     """The file can't be followed.
 
     Attributes:

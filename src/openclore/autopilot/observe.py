@@ -1,0 +1,328 @@
+"""Looking at the market through one client, in its pace: what the file needs, and no more.
+
+What can't be read stays as it was last read, with the time of that, and the reason is told.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Protocol, TypeVar
+
+from openclore.api.account import RenterFeesReply
+from openclore.api.offers import Offer
+from openclore.api.open.events import Event, EventsReply
+from openclore.api.orders import Order
+from openclore.api.servers import MyServer, ServerConfig
+from openclore.api.spot import SpotMarket
+from openclore.api.wallets import Wallet
+from openclore.client.errors import CloreError, SetupError, SignInError
+
+from .file import (
+    Check,
+    Comparing,
+    File,
+    Happened,
+    HostLost,
+    OrderFailed,
+    Outbid,
+    PriceAbove,
+    PriceBelow,
+    Scale,
+    ServerFree,
+    ServerOffline,
+    ServerRented,
+    WalletBelow,
+    WalletHoursBelow,
+)
+from .memory import Memory
+from .observation import (
+    EVENTS,
+    FEES,
+    OFFERS,
+    ORDERS,
+    SERVERS,
+    WALLETS,
+    Failed,
+    Observation,
+    Probe,
+    Reading,
+    rates_of,
+)
+
+T = TypeVar("T")
+
+FEES_EVERY_SECONDS = 3_600
+SINGLE_READS_MAX = 30
+"""Of servers, and of markets of bids, in one round; those read longest ago come first."""
+EVENTS_PAGE = 1_000
+
+
+class Market(Protocol):
+    """The part of `Clore` that looking needs."""
+
+    @property
+    def has_open(self) -> bool | None: ...
+    def wallets(self) -> list[Wallet]: ...
+    def marketplace(self) -> list[Offer]: ...
+    def my_servers(self) -> list[MyServer]: ...
+    def server_config(self, name: str) -> ServerConfig: ...
+    def my_orders(self, return_completed: bool = False) -> list[Order]: ...
+    def spot_marketplace(self, server_id: int) -> SpotMarket: ...
+    def renter_fees(self) -> RenterFeesReply: ...
+    def events(self, after: int = 0, *, limit: int | None = None) -> EventsReply: ...
+
+
+class Prober(Protocol):
+    """Who carries out checks of machines and asks for numbers; neither raises."""
+
+    def check(self, machines: Mapping[int, tuple[Order, tuple[Check, ...]]]) -> Mapping[int, Probe]: ...
+    def numbers(self, scales: Mapping[str, Scale]) -> Mapping[str, int | Failed]: ...
+
+
+class Observer:
+    """
+    Args:
+        date: Unix seconds.
+    """
+
+    def __init__(self, clore: Market, prober: Prober, date: Callable[[], float]) -> None:
+        self._clore = clore
+        self._prober = prober
+        self._date = date
+        self._seen = Observation()
+        self._failed: dict[str, Failed] = {}
+
+    def observe(self, file: File, memory: Memory) -> Observation:
+        """What there is now, as far as the file needs to know.
+
+        Raises:
+            SignInError: the key was never accepted.
+        """
+        before, self._failed = self._seen, {}
+        needs = _Needs(file)
+        wallets = self._read(WALLETS, self._wallets, needs.wallets, before.wallets)
+        servers = self._read(SERVERS, self._servers, needs.servers, before.servers)
+        configs = self._configs(servers, needs, before.configs)
+        orders, ended = self._orders(needs.orders, memory, before)
+        spot = self._spot(orders, needs.spot, before.spot)
+        offers = self._offers(needs.offers, orders, servers, before.offers)
+        fees = before.fees
+        if fees is None or self._now() - fees.at >= FEES_EVERY_SECONDS:
+            fees = self._read(FEES, self._clore.renter_fees, needs.fees, before.fees)
+        events, events_after = self._events(needs.events, memory.events_after)
+        probes = self._probes(file, memory, orders)
+        scale = self._scale(file, before.scale)
+        self._seen = Observation(
+            wallets=wallets,
+            offers=offers,
+            servers=servers,
+            configs=configs,
+            orders=orders,
+            ended=ended,
+            spot=spot,
+            fees=fees,
+            rates={
+                **before.rates,
+                **rates_of(offers.value if offers else (), (market.value for market in spot.values())),
+            },
+            events=events,
+            events_after=events_after,
+            probes=probes,
+            scale=scale,
+            has_open=bool(self._clore.has_open),
+            failed=self._failed,
+        )
+        return self._seen
+
+    def _now(self) -> int:
+        return int(self._date())
+
+    def _read(
+        self, part: str, call: Callable[[], T], needed: bool, before: Reading[T] | None
+    ) -> Reading[T] | None:
+        """What it says now, or what it said last if it can't be read."""
+        if not needed:
+            return None
+        at = self._now()
+        try:
+            return Reading(call(), at)
+        except CloreError as error:
+            self._failed[part] = Failed(str(error), final=isinstance(error, SignInError | SetupError))
+            return before
+
+    def _wallets(self) -> dict[str, float]:
+        found = self._clore.wallets()
+        return {wallet.wire_name: wallet.available for wallet in found if wallet.available is not None}
+
+    def _servers(self) -> dict[str, MyServer]:
+        return {server.name: server for server in self._clore.my_servers() if server.name}
+
+    def _configs(
+        self,
+        servers: Reading[dict[str, MyServer]] | None,
+        needs: "_Needs",
+        before: Mapping[str, Reading[ServerConfig]],
+    ) -> dict[str, Reading[ServerConfig]]:
+        names = [name for name in (servers.value if servers else ()) if needs.config_of(name)]
+        kept = {name: before[name] for name in names if name in before}
+        for name in _longest_ago(names, kept):
+            config = self._read(f"server {name}", lambda n=name: self._clore.server_config(n), True, None)  # type: ignore[misc]
+            if config is not None:
+                kept[name] = config
+        return kept
+
+    def _orders(
+        self, needed: bool, memory: Memory, before: Observation
+    ) -> tuple[Reading[dict[int, Order]] | None, Reading[dict[int, Order]] | None]:
+        """The active ones; and, when some that there were are gone, those that are over."""
+        orders = self._read(ORDERS, lambda: _by_id(self._clore.my_orders()), needed, before.orders)
+        if orders is None or ORDERS in self._failed:
+            return before.orders, before.ended
+        swapped = [
+            machine
+            for fleet in memory.fleets.values()
+            for machine in fleet.machines.values()
+            if (order := orders.value.get(machine.order_id)) and order.si not in (None, machine.server_id)
+        ]
+        if swapped:
+            self._failed[ORDERS] = Failed(
+                f"order {swapped[0].order_id} is said to be on server"
+                f" {orders.value[swapped[0].order_id].si}, but was made on {swapped[0].server_id}: this looks"
+                " like the orders of another account or market"
+            )
+            return before.orders, before.ended
+        known = set(before.orders.value if before.orders else ()) | _remembered(memory)
+        unclear = any(fleet.intents for fleet in memory.fleets.values())
+        if known <= orders.value.keys() and not unclear:
+            return orders, before.ended
+        whole = self._read(ORDERS, lambda: self._clore.my_orders(return_completed=True), True, None)
+        if whole is None:
+            return before.orders, before.ended
+        over = [order for order in whole.value if order.expired]
+        active = [order for order in whole.value if not order.expired]
+        return Reading(_by_id(active), whole.at), Reading(_by_id(over), whole.at)
+
+    def _spot(
+        self,
+        orders: Reading[dict[int, Order]] | None,
+        needed: bool,
+        before: Mapping[int, Reading[SpotMarket]],
+    ) -> dict[int, Reading[SpotMarket]]:
+        """The bids on servers on which we bid."""
+        active = orders.value.values() if orders and needed else ()
+        servers = [order.si for order in active if order.spot and order.si is not None]
+        kept = {server: before[server] for server in servers if server in before}
+        for server in _longest_ago(servers, kept):
+            market = self._read(
+                f"bids on server {server}",
+                lambda s=server: self._clore.spot_marketplace(s),  # type: ignore[misc]
+                True,
+                None,
+            )
+            if market is not None:
+                kept[server] = market
+        return kept
+
+    def _offers(
+        self,
+        needed: bool,
+        orders: Reading[dict[int, Order]] | None,
+        servers: Reading[dict[str, MyServer]] | None,
+        before: Reading[list[Offer]] | None,
+    ) -> Reading[list[Offer]] | None:
+        offers = self._read(OFFERS, self._clore.marketplace, needed, before)
+        if offers is None or OFFERS in self._failed:
+            return offers
+        models = {order.si: order.specs for order in (orders.value.values() if orders else ())}
+        models |= {server.id: server.specs for server in (servers.value.values() if servers else ())}
+        for offer in offers.value:
+            ours, listed = models.get(offer.id), offer.specs
+            if ours and listed and ours.gpu_model and listed.gpu_model and ours.gpu != listed.gpu:
+                self._failed[OFFERS] = Failed(
+                    f"server {offer.id} is listed with {listed.gpu}, but ours of that id has {ours.gpu}: this"
+                    " looks like another market's list"
+                )
+                return before
+        return offers
+
+    def _events(self, needed: bool, after: int | None) -> tuple[tuple[Event, ...], int]:
+        """What happened since; without a cursor only where the log ends now."""
+        if not needed:
+            return (), after or 0
+        if self._clore.has_open is False:
+            self._failed[EVENTS] = Failed("this market has no event log; only OpenClore's have", final=True)
+            return (), after or 0
+        found: list[Event] = []
+        cursor = after or 0
+        while True:
+            page = self._read(EVENTS, lambda at=cursor: self._clore.events(at, limit=EVENTS_PAGE), True, None)  # type: ignore[misc]
+            if page is None:
+                return tuple(found), cursor
+            found += page.value.events if after is not None else ()
+            cursor = page.value.after
+            if not page.value.more:
+                return tuple(found), cursor
+
+    def _probes(
+        self, file: File, memory: Memory, orders: Reading[dict[int, Order]] | None
+    ) -> Mapping[int, Reading[Probe]]:
+        at = self._now()
+        due = {}
+        for name, fleet in file.fleets.items():
+            remembered = memory.fleets.get(name)
+            for machine in remembered.machines.values() if remembered and fleet.ready else ():
+                order = orders.value.get(machine.order_id) if orders else None
+                resting = machine.ready_at and at - (machine.checked_at or 0) < fleet.check_every
+                if order is not None and (order.mon_container or 0) >= 2 and not resting:
+                    due[order.id] = (order, fleet.ready)
+        results = self._prober.check(due) if due else {}
+        return {order_id: Reading(probe, at) for order_id, probe in results.items()}
+
+    def _scale(self, file: File, before: Mapping[str, Reading[int]]) -> Mapping[str, Reading[int]]:
+        scales = {name: fleet.scale for name, fleet in file.fleets.items() if fleet.scale}
+        at = self._now()
+        found = {name: before[name] for name in scales if name in before}
+        for name, number in (self._prober.numbers(scales) if scales else {}).items():
+            if isinstance(number, Failed):
+                self._failed[f"scale of {name}"] = number
+            else:
+                found[name] = Reading(number, at)
+        return found
+
+
+class _Needs:
+    """What a file needs to be read."""
+
+    def __init__(self, file: File) -> None:
+        def alert(*kinds: Any) -> bool:
+            return any(isinstance(one, kinds) for one in file.alerts.values())
+
+        hours = alert(WalletHoursBelow)
+        comparing = any(isinstance(group, Comparing) for group in file.pricing.values())
+        hosting = bool(file.pricing or file.settings)
+        self.wallets = alert(WalletBelow) or hours or bool(file.fleets)
+        self.offers = alert(PriceAbove, PriceBelow) or comparing or bool(file.pricing or file.fleets)
+        self.servers = alert(ServerOffline, ServerRented, ServerFree) or hosting
+        self.orders = alert(OrderFailed, Outbid, HostLost) or hours or bool(file.fleets)
+        self.spot = alert(Outbid) or bool(file.fleets)
+        self.fees = hours or bool(file.fleets)
+        self.events = alert(Happened)
+        rented = [one for one in file.alerts.values() if isinstance(one, ServerRented | ServerFree)]
+        named = [*file.pricing.values(), *file.settings.values(), *rented]
+        self._config_patterns = [pattern for one in named for pattern in one.servers]
+
+    def config_of(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self._config_patterns)
+
+
+def _longest_ago(names: Iterable[Any], read: Mapping[Any, Reading[Any]]) -> list[Any]:
+    """Those to read in this round."""
+    at = {name: read[name].at if name in read else 0 for name in dict.fromkeys(names)}
+    return sorted(at, key=lambda name: at[name])[:SINGLE_READS_MAX]
+
+
+def _by_id(orders: Iterable[Order]) -> dict[int, Order]:
+    return {order.id: order for order in orders}
+
+
+def _remembered(memory: Memory) -> set[int]:
+    return {order_id for fleet in memory.fleets.values() for order_id in fleet.machines}

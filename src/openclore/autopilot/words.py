@@ -1,0 +1,50 @@
+"""Actions as sentences, for the log, for `plan` and for `status`."""
+
+from typing import assert_never
+
+from openclore.api.durations import words_of
+
+from .actions import AnyAction, CancelOrder, PlaceOrder, Rebid, RenewLease, SetBackgroundJob, SetSettings
+
+
+def sentence(action: AnyAction) -> str:
+    """What is done, without the reason: "Cancel order 17"."""
+    match action:
+        case PlaceOrder():
+            what = "Bid for" if action.type == "spot" else "Rent"
+            return f"{what} server {action.server_id} at {plain(action.price)} {action.currency} a day"
+        case CancelOrder():
+            return f"Cancel order {action.order_id}"
+        case Rebid():
+            before = "" if action.before is None else f"{plain(action.before)} -> "
+            return f"Bid {before}{plain(action.price)} a day for order {action.order_id}"
+        case RenewLease():
+            return f"Keep order {action.order_id} for another {words_of(action.seconds)}"
+        case SetSettings():
+            changes = ", ".join(
+                f"{change.member} {_shown(change.before)} -> {_shown(change.after)}"
+                for change in action.changes
+            )
+            return f"Set {action.server}: {changes}"
+        case SetBackgroundJob():
+            job = f"run {action.job.image}" if action.job else "run nothing"
+            return f"Have {action.server} {job} while nobody rents it"
+        case _:
+            assert_never(action)
+
+
+def plain(number: float) -> str:
+    """A number without exponent and without zeros at its end: 0.0000312."""
+    return f"{number:.10f}".rstrip("0").rstrip(".")
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case int() | float():
+            return plain(value)
+        case _:
+            return str(value)
