@@ -81,7 +81,7 @@ def rent(
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before ordering.")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until its ports answer.")] = True,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until its ports answer.")] = False,
     timeout: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How long to wait.")
     ] = WAIT_SECONDS,
@@ -127,7 +127,7 @@ def rent(
                 **members,
             )
         say(f"Order {order.id} is made.")
-        if wait:
+        if not no_wait:
             if sandbox.is_one(profile, base_url):
                 say(
                     "This is a sandbox: from another terminal, openclore sandbox turn 5m moves its clock on."
@@ -137,7 +137,7 @@ def rent(
     if json:
         show_json(_with_connection(order))
     else:
-        _show_connection(order, waited=wait)
+        _show_connection(order, waited=not no_wait)
 
 
 def _variable(text: str) -> tuple[str, str]:
