@@ -9,14 +9,25 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+import structlog
+from sqlalchemy import Dialect, Engine, create_engine, event, text
 
+import openclore.store.store
 from openclore.store.store import Store, database_url, open_store
 
 # A suite started in the background ignores Ctrl-C, and so would every process that its tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The default shows the variables of every frame, which takes a second for each error.
+structlog.configure(
+    [
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 _skipped: list[str] = []
 
@@ -30,6 +41,26 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where everything is installed (OPENCLORE_NO_SKIPS=1), a skipped test is a failure."""
     if _skipped and os.environ.get("OPENCLORE_NO_SKIPS"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_are_compiled_once() -> Iterator[None]:
+    """Engines share what one of their kind has compiled, which would be half of the work of a short test."""
+    dialects: dict[str, Dialect] = {}
+    compiled: dict[Any, Any] = {}
+
+    def sharing(*words: Any, **options: Any) -> Engine:
+        engine = create_engine(*words, **options)
+        engine.update_execution_options(compiled_cache=compiled)
+        if engine.name in dialects:
+            engine.dialect = dialects[engine.name]
+        else:
+            event.listen(engine, "connect", lambda *_: dialects.setdefault(engine.name, engine.dialect))
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openclore.store.store, "create_engine", sharing)
+        yield
 
 
 @pytest.fixture(scope="session")

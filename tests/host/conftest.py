@@ -18,8 +18,9 @@ from openclore.host.runtime import RuntimeMissing
 @pytest.fixture(autouse=True)
 def _plain_log():
     """Whatever a test configures, the next one finds structlog as it was."""
+    before = structlog.get_config()
     yield
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 @dataclass(frozen=True)
