@@ -165,6 +165,11 @@ def test_tables_fit_the_terminal_and_keep_what_matters(openclore, width):
         assert "simulated" in result.output
 
 
+def test_orders_in_a_narrow_terminal_still_say_on_which_server(openclore):
+    shown = openclore(Market(my_orders={"orders": [ORDER]}), "orders", width=60).stdout
+    assert lines(shown)[0].split()[:2] == ["ORDER", "SERVER"]
+
+
 def test_orders_show_state_money_and_where_to_connect(openclore):
     waiting = {"id": 7, "si": 1, "state": "waiting", "spot": True, "currency": "bitcoin", "price": 3.12e-05}
     ended = {"id": 6, "expired": True, "end_reason": "exhausted", "tcp_ports": ["22:1"], "pub_cluster": ["x"]}

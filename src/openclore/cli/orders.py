@@ -299,7 +299,7 @@ def _web_address(host: str, port: int) -> str:
 
 COLUMNS = [
     Column("ORDER", justify="right"),
-    Column("SERVER", rank=5, justify="right"),
+    Column("SERVER", rank=1, justify="right"),
     Column("STATE"),
     Column("PRICE/DAY", rank=1, justify="right"),
     Column("SPENT", rank=4, justify="right"),
