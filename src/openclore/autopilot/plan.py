@@ -30,13 +30,14 @@ class Plan(NamedTuple):
     notes: tuple[Note, ...]
 
 
-def make_plan(file: File, seen: Observation, memory: Memory, now: int) -> Plan:
+def make_plan(file: File, seen: Observation, memory: Memory, now: int, notes: tuple[Note, ...] = ()) -> Plan:
     """Everything that a round does.
 
     Args:
+        notes: what is to be told beside what the planners find.
         now: Unix s.
     """
-    return Plan((), memory, ())
+    return Plan((), memory, notes)
 
 
 def done(memory: Memory, outcome: Outcome) -> Memory:

@@ -95,6 +95,51 @@ def read(text: str, environ: Mapping[str, str] = os.environ) -> File:
     return file
 
 
+class Source:
+    """A file that may be edited at any time; an edit that can't be followed leaves the last good one.
+
+    Raises:
+        FileError: it can't be followed at first.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp = self._stamped()
+        self.file = load(path)
+        self.problem: FileError | None = None
+
+    def reload(self) -> bool:
+        """Look whether it was edited, and follow it if so; whether anything is new."""
+        stamp = self._stamped()
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        try:
+            self.file, self.problem = load(self.path), None
+        except FileError as problem:
+            self.problem = problem
+        return True
+
+    def _stamped(self) -> tuple[int, int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+class Given:
+    """A file that is made up in the program and stays as it is."""
+
+    problem = None
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+
+    def reload(self) -> bool:
+        return False
+
+
 class _Reader:
     """Turns tables into types, and notes what does not fit."""
 

@@ -11,21 +11,20 @@ order that was asked for is an intent in the memory until it is found or known n
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from .act import Market as ActingMarket
 from .act import carry_out
-from .actions import Outcome
+from .actions import Note, Outcome
 from .file import File
-from .memory import AlertsMemory
+from .memory import AlertsMemory, Memory
 from .observation import Observation
 from .observe import Market as SeenMarket
 from .observe import Observer, Prober
 from .plan import Plan, done, make_plan
-from .reading import FileError, load
+from .reading import Given, Source
 from .remember import Keeper, Known
 from .words import sentence
 
@@ -38,51 +37,6 @@ class Postman(Protocol):
     """Who delivers messages, see `notify.py`."""
 
     def deliver(self, file: File, memory: AlertsMemory, keep: Callable[[AlertsMemory], None]) -> None: ...
-
-
-class Source:
-    """A file that may be edited at any time; an edit that can't be followed leaves the last good one.
-
-    Raises:
-        FileError: it can't be followed at first.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._stamp = self._stamped()
-        self.file = load(path)
-        self.problem: FileError | None = None
-
-    def reload(self) -> bool:
-        """Look whether it was edited, and follow it if so; whether anything is new."""
-        stamp = self._stamped()
-        if stamp == self._stamp:
-            return False
-        self._stamp = stamp
-        try:
-            self.file, self.problem = load(self.path), None
-        except FileError as problem:
-            self.problem = problem
-        return True
-
-    def _stamped(self) -> tuple[int, int, int] | None:
-        try:
-            status = self.path.stat()
-        except OSError:
-            return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-class Given:
-    """A file that is made up in the program and stays as it is."""
-
-    problem = None
-
-    def __init__(self, file: File) -> None:
-        self.file = file
-
-    def reload(self) -> bool:
-        return False
 
 
 class Runner:
@@ -132,7 +86,7 @@ class Runner:
         """One round; the plan that was carried out."""
         self._follow_edits()
         file = self._source.file
-        seen, plan = look_and_plan(file, self._observer, self._keeper, self._date)
+        seen, plan = look_and_plan(file, self._observer, self._keeper.memory, self._date, self._file_notes())
         self._keeper.keep(plan.memory, known=_known(seen, plan, int(self._date())))
         self._say_news(seen, plan)
         for action in plan.actions:
@@ -149,15 +103,15 @@ class Runner:
     def _keep_alerts(self, alerts: AlertsMemory) -> None:
         self._keeper.keep(msgspec.structs.replace(self._keeper.memory, alerts=alerts))
 
+    def _file_notes(self) -> tuple[Note, ...]:
+        problem = self._source.problem
+        if problem is None:
+            return ()
+        return (Note(for_="file", text=f"an edit can't be followed, going on as before: {problem}"),)
+
     def _follow_edits(self) -> None:
-        if self._source.reload():
-            problem = self._source.problem
-            text = (
-                f"The file can't be followed, going on as before:\n{problem}"
-                if problem
-                else "File read again."
-            )
-            self._tell(text)
+        if self._source.reload() and self._source.problem is None:
+            self._tell("The file was edited and is followed.")
 
     def _say_news(self, seen: Observation, plan: Plan) -> None:
         """Each note and failure once, until it was not there for a round."""
@@ -173,11 +127,15 @@ class Runner:
 
 
 def look_and_plan(
-    file: File, observer: Observer, keeper: Keeper, date: Callable[[], float]
+    file: File,
+    observer: Observer,
+    memory: Memory,
+    date: Callable[[], float],
+    notes: tuple[Note, ...] = (),
 ) -> tuple[Observation, Plan]:
     """What a round would do now; nothing is changed."""
-    seen = observer.observe(file, keeper.memory)
-    return seen, make_plan(file, seen, keeper.memory, int(date()))
+    seen = observer.observe(file, memory)
+    return seen, make_plan(file, seen, memory, int(date()), notes)
 
 
 def _known(seen: Observation, plan: Plan, now: int) -> Known:
