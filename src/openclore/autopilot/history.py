@@ -64,7 +64,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History(NamedTuple):
-    """`torn_bytes` at the end of the file were not written to their end and are left out, maybe the header."""
+    """`torn_bytes` at the end of the file were not written to their end, and left out; maybe the header."""
 
     header: Header | None
     scenes: list[Scene]
@@ -224,6 +224,7 @@ class Recorder:
     def __init__(self, path: Path, header: Header) -> None:
         self._path = path
         self._document: Document = {}
+        self._at = 0
         try:
             self._file = path.open("a+b", buffering=0)
         except OSError as problem:
@@ -280,7 +281,8 @@ class Recorder:
             )
         self.torn_bytes = torn
         self.scenes = len(history.scenes) if history else 0
-        self._at = history.scenes[-1].at if history and history.scenes else 0
+        if history and history.scenes:
+            self._at = history.scenes[-1].at
         self._document = past.document
 
     def _write(self, line: Header | Line) -> int:
