@@ -235,3 +235,24 @@ def test_a_server_goes_on_gigaspot_by_name(openclore):
     assert openclore(market, "server", "gigaspot", "rack", "--off").exit_code == 0
     assert [sent["min_bid"] for sent in market.sent("gigaspot")] == [5, None]
     assert openclore(market, "server", "gigaspot", "rack").exit_code == 2
+
+
+def test_a_server_gets_work_for_its_free_time_by_name(openclore):
+    market = Market(server_config={"config": {"id": 3, "name": "rack"}}, background_job={})
+    words = ("server", "background", "rack")
+    given = ("--image", "a/miner:2", "--command", "mine", "--env", "WORKER=7")
+    assert "rack runs a/miner:2 while nobody rents it." in openclore(market, *words, *given).stderr
+    assert "rack runs nothing while nobody rents it." in openclore(market, *words, "--off").stderr
+    sent = [{"image": "a/miner:2", "command": "mine", "env": {"WORKER": "7"}}, {"image": None}]
+    assert market.sent("background_job") == sent
+    for wrong in ((), ("--image", "a", "--off"), ("--off", "--command", "mine")):
+        assert openclore(market, *words, *wrong).exit_code == 2
+    assert len(market.sent("background_job")) == 2
+
+
+def test_the_work_for_its_free_time_is_shown_without_its_secrets(openclore):
+    job = {"image": "a/miner:2", "command": "mine", "env": {"TOKEN": "hunter2"}, "times_updated": 4}
+    market = Market(server_config={"config": {"id": 3, "name": "rack", "background_job": job}})
+    shown = openclore(market, "server-config", "rack").stdout
+    assert "While it is free a/miner:2" in lines(shown)
+    assert "hunter2" not in shown

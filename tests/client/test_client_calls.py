@@ -17,7 +17,7 @@ from openclore.api.open.events import ReadEvents, StreamEvents
 from openclore.api.open.limits import SetSpendLimit
 from openclore.api.open.offers import SearchOffers
 from openclore.api.open.orders import PlaceOrder, RenewLease
-from openclore.api.open.servers import SetGigaspot
+from openclore.api.open.servers import SetBackgroundJob, SetGigaspot
 from openclore.api.open.statistics import ReadHistory, ReadStatistics
 from openclore.api.open.webhooks import AddWebhook
 from openclore.api.servers import SetServerSettings
@@ -67,6 +67,7 @@ def test_every_endpoint_of_both_tables_is_a_method_of_both_halves():
         (Clore.set_spend_limit, SetSpendLimit, set()),
         (Clore.add_webhook, AddWebhook, set()),
         (Clore.set_gigaspot, SetGigaspot, {"server_id"}),
+        (Clore.set_background_job, SetBackgroundJob, {"server_id"}),
         (Clore.renew_lease, RenewLease, {"order_id"}),
     ],
 )

@@ -54,6 +54,20 @@ def sent(request: httpx2.Request) -> tuple[str, str, Any]:
             ("PUT", "/open/v1/servers/9/gigaspot", {"min_bid": None}),
         ),
         (
+            lambda c: c.set_background_job(9, "a/b:1", "run", {"A": "1"}),
+            {},
+            (
+                "POST",
+                "/open/v1/servers/9/background_job",
+                {"image": "a/b:1", "command": "run", "env": {"A": "1"}},
+            ),
+        ),
+        (
+            lambda c: c.set_background_job(9, None),
+            {},
+            ("POST", "/open/v1/servers/9/background_job", {"image": None}),
+        ),
+        (
             lambda c: c.events(5, limit=10, kinds=["order_ended", "order_created"], order_id=7),
             {"events": [{"id": 6, "at": 1, "kind": "order_ended"}], "after": 6, "more": False},
             ("GET", "/open/v1/events?after=5&limit=10&kinds=order_ended%2Corder_created&order_id=7", None),

@@ -314,6 +314,9 @@ EXAMPLES: dict[str, Example] = {
     ),
     "remove_server": Example(None, _DONE),
     "set_gigaspot": Example({"min_bid": 100, "energy_price": 0.21}, _DONE),
+    "set_background_job": Example(
+        {"image": "example/miner:2", "command": "miner --worker $WORKER", "env": {"WORKER": "rack-a3"}}, _DONE
+    ),
     "read_events": Example(
         {"after": 0, "kinds": "order_running,order_ended"},
         {"events": [_EVENT], "after": 8804, "more": False, "code": 0},

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from .base import Id, Part, Reply, Request
-from .orders import ENV_JSON_LENGTH_MAX, EnvName, EnvValue
+from .orders import Env, check_env
 
 BATCH_MAX = 1_000
 BID_MIN = 0.0001
@@ -42,11 +42,10 @@ class CreateGigaspotOrder(Request):
     price: Bid
     oc: Annotated[list[GpuClocks], msgspec.Meta(min_length=1, max_length=GPUS_MAX)]
     currency: Annotated[str, msgspec.Meta(max_length=64)] = "CLORE-Blockchain"
-    env: dict[EnvName, EnvValue] | None = None
+    env: Env | None = None
 
     def __post_init__(self) -> None:
-        if self.env and len(msgspec.json.encode(self.env)) >= ENV_JSON_LENGTH_MAX:
-            raise ValueError(f"env: as JSON it must be shorter than {ENV_JSON_LENGTH_MAX} bytes")
+        check_env(self.env)
 
 
 class EditGigaspotOrder(Request):

@@ -119,8 +119,23 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     clocks: list[GpuClocks] = []
 
 
+class BackgroundJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A container of the host's own, for the time in which no order is assigned.
+
+    It has no ports. `command` is a script that runs instead of what the image starts. `revision` (from 1) is
+    another whenever anything else of it is.
+    """
+
+    image: str
+    revision: int
+    command: str = ""
+    env: dict[str, str] = {}
+
+
 class Assignments(msgspec.Struct, frozen=True, kw_only=True, tag="assignments"):
     """All that should run on this machine; whatever else carries our label should not.
+
+    `background` is what should run while `orders` is empty; None: nothing.
 
     `now` (Unix s) is the market's clock when it sent this, so that an agent whose own clock is wrong still
     knows when a `paid_until` is over. 0: unknown, and the agent goes by its own clock.
@@ -129,6 +144,7 @@ class Assignments(msgspec.Struct, frozen=True, kw_only=True, tag="assignments"):
     generation: int
     orders: list[Assignment]
     now: int = 0
+    background: BackgroundJob | None = None
 
 
 class Paid(msgspec.Struct, frozen=True, kw_only=True, tag="paid"):

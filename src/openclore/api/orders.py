@@ -24,10 +24,18 @@ ENV_TEXT_PATTERN = r"^[A-Za-z0-9\s\-_:=.@+/]*\Z"
 """What names and values of `env` may hold; the live service fails without a reason on anything else."""
 EnvName = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9\-_:.@+/]+\Z")]
 EnvValue = Annotated[str, msgspec.Meta(max_length=1_536, pattern=ENV_TEXT_PATTERN)]
+Env = dict[EnvName, EnvValue]
+Command = Annotated[str, msgspec.Meta(max_length=16_384, pattern=NO_NUL)]
 
 PORTS_MAX = 5
 ENV_JSON_LENGTH_MAX = 12_288
 ISSUE_LENGTH_MAX = 2_048
+
+
+def check_env(env: Env | None) -> None:
+    """Raises `ValueError`: it is too long as a whole."""
+    if env and len(msgspec.json.encode(env)) >= ENV_JSON_LENGTH_MAX:
+        raise ValueError(f"env: as JSON it must be shorter than {ENV_JSON_LENGTH_MAX} bytes")
 
 
 class CreateOrder(Request):
@@ -45,11 +53,11 @@ class CreateOrder(Request):
     image: Image
     spotprice: float | None = None
     ports: dict[PortNumber, PortKind] | None = None
-    env: dict[EnvName, EnvValue] | None = None
+    env: Env | None = None
     jupyter_token: Annotated[str, msgspec.Meta(max_length=32, pattern=NO_NUL)] | None = None
     ssh_password: Annotated[str, msgspec.Meta(max_length=32, pattern=NO_NUL)] | None = None
     ssh_key: Annotated[str, msgspec.Meta(max_length=3_072, pattern=NO_NUL)] | None = None
-    command: Annotated[str, msgspec.Meta(max_length=16_384, pattern=NO_NUL)] | None = None
+    command: Command | None = None
     required_price: float | None = None
     autossh_entrypoint: bool | str | None = None
     remember_password: bool | str | None = None
@@ -63,8 +71,7 @@ class CreateOrder(Request):
             raise ValueError(f"ports: at most {PORTS_MAX} ports, got {len(ports)}")
         if list(ports.values()).count("http") > 1:
             raise ValueError("ports: at most one port can be http")
-        if self.env and len(msgspec.json.encode(self.env)) >= ENV_JSON_LENGTH_MAX:
-            raise ValueError(f"env: as JSON it must be shorter than {ENV_JSON_LENGTH_MAX} bytes")
+        check_env(self.env)
 
 
 class Order(Part):

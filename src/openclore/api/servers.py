@@ -52,6 +52,18 @@ class ServerConfigRequest(Request):
     server_name: Annotated[str, msgspec.Meta(max_length=256, pattern=NO_NUL)]
 
 
+class BackgroundJob(Part):
+    """A container that a server runs while nobody rents it.
+
+    `command` is a script that runs instead of what the image starts. `times_updated` counts its changes.
+    """
+
+    image: str | None = None
+    command: str | None = None
+    env: dict[str, str] | None = None
+    times_updated: int | None = None
+
+
 class ServerConfig(Part):
     """A server's settings and state.
 
@@ -72,7 +84,7 @@ class ServerConfig(Part):
     remaining_time: float | None = None
     allowed_coins: list[str] | None = None
     autoprice: Any = None
-    background_job: Any = None
+    background_job: BackgroundJob | None = None
     mfp_usd: float | None = None
     monitoring: int | None = None
     gpu_array: list[Any] | None = None

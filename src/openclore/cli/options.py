@@ -1,5 +1,6 @@
 """Options that many commands share, and what they mean."""
 
+import os
 import warnings
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,14 @@ BaseUrl = Annotated[
     typer.Option("--base-url", metavar="URL", help="Address of the market. (env: CLORE_BASE_URL)"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Env = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        metavar="NAME[=VALUE]",
+        help="Container variable; without =VALUE it is taken from this environment.",
+    ),
+]
 
 ATTEMPTS = 3
 """Fewer than a program's: somebody may be waiting, and a wrong address never answers."""
@@ -61,6 +70,24 @@ def duration(text: str) -> int:
         return seconds_of(text)
     except ValueError as problem:
         raise typer.BadParameter(str(problem)) from None
+
+
+def variables(given: list[str] | None) -> dict[str, str] | None:
+    """What `--env` says; None where it is not given.
+
+    Raises:
+        BadParameter: one has no value, and there is none here either.
+    """
+    return dict(map(_variable, given or ())) or None
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if equals:
+        return name, value
+    if name not in os.environ:
+        raise typer.BadParameter(f"{name} is not set here; write {name}=VALUE", param_hint="--env")
+    return name, os.environ[name]
 
 
 def pair(text: str, option: str, form: str) -> tuple[str, str]:

@@ -36,13 +36,7 @@ def rent(
         list[str] | None,
         typer.Option(metavar="PORT:KIND", help="Publish a container port, such as 22:tcp or 8080:http."),
     ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME[=VALUE]",
-            help="Container variable; without =VALUE it is taken from this environment.",
-        ),
-    ] = None,
+    env: options.Env = None,
     command: Annotated[str | None, typer.Option(metavar="TEXT", help="Start-up script.")] = None,
     command_file: Annotated[
         Path | None,
@@ -101,7 +95,7 @@ def rent(
     members: dict[str, Any] = {
         "image": image,
         "ports": dict(options.pair(p.replace(":", "=", 1), "--port", "22:tcp") for p in port or ()) or None,
-        "env": dict(_variable(text) for text in env or ()) or None,
+        "env": options.variables(env),
         "command": _script(command_file) if command_file else command,
         "ssh_key": _public_key(ssh_key_file) if ssh_key_file else None,
         "ssh_password": _ssh_password(ask_ssh_password, ssh_password_stdin),
@@ -138,15 +132,6 @@ def rent(
         show_json(_with_connection(order))
     else:
         _show_connection(order, waited=not no_wait)
-
-
-def _variable(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if equals:
-        return name, value
-    if name not in os.environ:
-        raise typer.BadParameter(f"{name} is not set here; write {name}=VALUE", param_hint="--env")
-    return name, os.environ[name]
 
 
 def _public_key(path: Path) -> str:

@@ -104,6 +104,7 @@ def _show_config(config: ServerConfig) -> None:
             ("Price per day", _prices(config.pricing)),
             ("Lowest bid per day", _prices(config.spot_pricing)),
             ("In dollars per day", _prices(usd)),
+            ("While it is free", config.background_job.image if config.background_job else None),
         ]
     )
 
@@ -278,6 +279,32 @@ def set_gigaspot(
     say(f"{name} is {'off GigaSPOT' if off else 'on GigaSPOT'}.")
     if json:
         show_json({"server_id": server_id, "min_bid": min_bid})
+
+
+@server.command("background")
+@guarded
+def set_background_job(
+    name: Annotated[str, typer.Argument(help="Name of the server.")],
+    image: Annotated[str | None, typer.Option(metavar="IMAGE", help="Container image.")] = None,
+    command: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Script that runs instead of what the image starts."),
+    ] = None,
+    env: options.Env = None,
+    off: Annotated[bool, typer.Option("--off", help="Run nothing any more.")] = False,
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: options.Json = False,
+) -> None:
+    """Have a server run a container while nobody rents it. It stops when the server is rented."""
+    if off == (image is not None) or (off and (command or env)):
+        raise typer.BadParameter("give either --image, with --command and --env as you like, or --off")
+    with options.client(profile, base_url) as clore:
+        server_id = _id_of(clore, name)
+        clore.set_background_job(server_id, image, command, options.variables(env))
+    say(f"{name} runs {'nothing' if off else image} while nobody rents it.")
+    if json:
+        show_json({"server_id": server_id, "image": image})
 
 
 def _id_of(clore: "Clore", name: str) -> int:

@@ -83,10 +83,19 @@ class GigaspotTerms(msgspec.Struct, frozen=True, kw_only=True):
     energy_price: float | None = None
 
 
+class BackgroundJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a machine runs while nobody rents it."""
+
+    image: str
+    command: str = ""
+    env: dict[str, str] = {}
+
+
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """A machine offered on the market. Times are Unix seconds.
 
-    `seen_until` is the evidence of its last heartbeat. `generation` changes with what should run on it.
+    `seen_until` is the evidence of its last heartbeat. `generation` changes with what should run on it,
+    `background_updates` counts the changes of its background job.
     """
 
     id: int
@@ -107,6 +116,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     gpu_array: list[str] = []
     cuda_version: str = ""
     gigaspot: GigaspotTerms | None = None
+    background_job: BackgroundJob | None = None
+    background_updates: int = 0
     removed_at: int | None = None
 
     @property

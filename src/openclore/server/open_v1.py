@@ -12,11 +12,11 @@ from ..api.open.events import EventsReply, ReadEvents
 from ..api.open.limits import SetSpendLimit
 from ..api.open.offers import OffersReply, SearchOffers
 from ..api.open.orders import OrderReply, PlaceOrder, RenewLease
-from ..api.open.servers import AddServer, SetGigaspot
+from ..api.open.servers import AddServer, SetBackgroundJob, SetGigaspot
 from ..api.open.statistics import HistoryReply, ReadHistory, ReadStatistics, StatisticsReply
 from ..api.open.webhooks import AddWebhook, WebhookReply, WebhooksReply
 from ..rules.search import search
-from ..usecases import events, gigaspot, limits, orders, servers, statistics, webhooks
+from ..usecases import background, events, gigaspot, limits, orders, servers, statistics, webhooks
 from . import door
 from .door import Action, Call
 from .service import Service
@@ -52,6 +52,12 @@ async def remove_server(call: Call, _: Empty) -> Reply:
 
 async def set_gigaspot(call: Call, request: SetGigaspot) -> Reply:
     return await call.write(gigaspot.set_gigaspot, call.caller, call.ids["server_id"], request, call.now)
+
+
+async def set_background_job(call: Call, request: SetBackgroundJob) -> Reply:
+    return await call.write(
+        background.set_background_job, call.caller, call.ids["server_id"], request, call.now
+    )
 
 
 async def list_spend_limits(call: Call, _: Empty) -> Reply:
@@ -122,6 +128,7 @@ ACTIONS: dict[Endpoint[Any, Any], Action] = {
     endpoints.ADD_SERVER: add_server,
     endpoints.REMOVE_SERVER: remove_server,
     endpoints.SET_GIGASPOT: set_gigaspot,
+    endpoints.SET_BACKGROUND_JOB: set_background_job,
     endpoints.LIST_SPEND_LIMITS: list_spend_limits,
     endpoints.SET_SPEND_LIMIT: set_spend_limit,
     endpoints.REMOVE_SPEND_LIMIT: remove_spend_limit,

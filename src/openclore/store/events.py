@@ -27,6 +27,7 @@ class Kind(StrEnum):
     SERVER_OFFLINE = "server_offline"
     SERVER_SETTINGS_CHANGED = "server_settings_changed"
     SERVER_GIGASPOT_CHANGED = "server_gigaspot_changed"
+    SERVER_BACKGROUND_JOB_CHANGED = "server_background_job_changed"
     SERVER_REMOVED = "server_removed"
     ORDER_CREATED = "order_created"
     ORDER_DEPLOYING = "order_deploying"

@@ -9,7 +9,14 @@ from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from ..api.specs import Specs
-from ..rules.servers import DAY_SECONDS, GigaspotTerms, Server, Settings, first_reliability_day
+from ..rules.servers import (
+    DAY_SECONDS,
+    BackgroundJob,
+    GigaspotTerms,
+    Server,
+    Settings,
+    first_reliability_day,
+)
 from .orders import ACTIVE
 from .rows import as_struct
 from .tables import orders, servers, uptimes
@@ -43,6 +50,12 @@ def save_gigaspot(tx: Connection, server_id: int, terms: GigaspotTerms | None) -
     _update(tx, server_id, gigaspot=msgspec.json.encode(terms).decode() if terms else None)
 
 
+def save_background_job(tx: Connection, server_id: int, job: BackgroundJob | None) -> None:
+    encoded = msgspec.json.encode(job).decode() if job else None
+    updates = servers.c.background_updates + 1
+    _update(tx, server_id, background_job=encoded, background_updates=updates)
+
+
 def on_gigaspot(tx: Connection) -> list[Server]:
     return [_server(row) for row in tx.execute(select(*_COLUMNS).where(servers.c.gigaspot.is_not(None)))]
 
@@ -72,6 +85,7 @@ def remove(tx: Connection, server: Server, now: int) -> None:
         credential_hash=None,
         online=False,
         gigaspot=None,
+        background_job=None,
     )
 
 
@@ -187,6 +201,8 @@ def _values(server: Server) -> dict[str, object]:
     values["specs"] = msgspec.json.encode(server.specs).decode() if server.specs else None
     values["gpu_array"] = msgspec.json.encode(server.gpu_array).decode()
     values["gigaspot"] = msgspec.json.encode(server.gigaspot).decode() if server.gigaspot else None
+    job = server.background_job
+    values["background_job"] = msgspec.json.encode(job).decode() if job else None
     return values
 
 
@@ -202,6 +218,9 @@ def _server(row: Row[*tuple[Any, ...]]) -> Server:
         specs=msgspec.json.decode(row.specs, type=Specs) if row.specs else None,
         gpu_array=msgspec.json.decode(row.gpu_array),
         gigaspot=msgspec.json.decode(row.gigaspot, type=GigaspotTerms) if row.gigaspot else None,
+        background_job=(
+            msgspec.json.decode(row.background_job, type=BackgroundJob) if row.background_job else None
+        ),
     )
 
 

@@ -141,6 +141,9 @@ servers = Table(
     Column("cuda_version", Text, nullable=False),
     # JSON of rules.servers.Gigaspot; null: not on GigaSPOT.
     Column("gigaspot", Text),
+    # JSON of rules.servers.BackgroundJob; null: none.
+    Column("background_job", Text),
+    Column("background_updates", Integer, nullable=False, server_default="0"),
     # A removed server stays for its orders, under another name.
     Column("removed_at", BigInteger),
     UniqueConstraint("account_id", "name"),

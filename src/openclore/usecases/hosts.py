@@ -3,7 +3,7 @@
 import msgspec
 from sqlalchemy import Connection
 
-from ..api.hostlink import Assignment, Assignments, Container, Hello, Registered
+from ..api.hostlink import Assignment, Assignments, BackgroundJob, Container, Hello, Registered
 from ..rules import orders as order_rules
 from ..rules import servers as server_rules
 from ..rules.orders import EndReason, Order, State
@@ -113,7 +113,7 @@ def sweep(market: Market, now: int) -> None:
 
 
 def assignments(market: Market, server_id: int, now: int) -> Assignments:
-    """What should run on the machine, and until when it is paid.
+    """What should run on the machine, until when it is paid, and what should run while it is free.
 
     Raises:
         NotFound: the server was removed.
@@ -122,7 +122,16 @@ def assignments(market: Market, server_id: int, now: int) -> Assignments:
         server = _present(tx, server_id)
         order = orders.holder(tx, server_id)
         wanted = [_assignment(tx, market, order, now)] if order else []
-    return Assignments(generation=server.generation, orders=wanted, now=now)
+    return Assignments(generation=server.generation, orders=wanted, now=now, background=_background(server))
+
+
+def _background(server: Server) -> BackgroundJob | None:
+    job = server.background_job
+    if job is None:
+        return None
+    return BackgroundJob(
+        image=job.image, command=job.command, env=job.env, revision=server.background_updates
+    )
 
 
 def _assignment(tx: Connection, market: Market, order: Order, now: int) -> Assignment:

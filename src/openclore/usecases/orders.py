@@ -196,7 +196,7 @@ def _rent(
     lease_until: int | None = None,
 ) -> tuple[Order, Server]:
     """Make the order a renter asks for; the order as it is then, and its server."""
-    _check_bounds(market.policy.order_bounds, request)
+    check_bounds(market.policy.order_bounds, request.env, request.command, ports=len(_wanted_ports(request)))
     kind = Kind(request.type)
     bid = _amount("spotprice", request.spotprice)
     if kind is Kind.SPOT and bid is None:
@@ -332,19 +332,21 @@ def _visible(server: Server, account_id: int) -> bool:
     return server.account_id == account_id or server.settings.visibility is Visibility.PUBLIC
 
 
-def _check_bounds(bounds: OrderBounds, request: CreateOrder) -> None:
-    """What this market's operator allows an order.
+def check_bounds(
+    bounds: OrderBounds, env: dict[str, str] | None, command: str | None, ports: int = 0
+) -> None:
+    """What this market's operator allows a container.
 
     Raises:
         InvalidInput: something is too long or too many.
     """
-    ports, env = _wanted_ports(request), request.env or {}
+    env = env or {}
     longest = max(map(len, env.values()), default=0)
     for member, found, most, what in (
-        ("ports", len(ports), bounds.ports_max, "ports"),
+        ("ports", ports, bounds.ports_max, "ports"),
         ("env", len(env), bounds.env_variables_max, "variables"),
         ("env", longest, bounds.env_value_length_max, "characters in a value"),
-        ("command", len(request.command or ""), bounds.command_length_max, "characters"),
+        ("command", len(command or ""), bounds.command_length_max, "characters"),
     ):
         if found > most:
             raise InvalidInput(f"{member}: at most {most} {what}, got {found}")

@@ -10,6 +10,7 @@ from ..api.currencies import Currency
 from ..api.offers import Offer, OfferPrice, PricePair, Rating, UsdPrice
 from ..api.open.servers import AddServer, AddServerReply
 from ..api.servers import (
+    BackgroundJob,
     MyServer,
     MyServersReply,
     ServerConfig,
@@ -262,8 +263,18 @@ def _config(server: Server, order: Order | None, pegged: dict[Currency, int], no
         remaining_time=max(0, order.ends_at - now) if order else None,
         allowed_coins=_accepted(prices),
         autoprice=_autoprice(server),
+        background_job=_background_job(server),
         gpu_array=_short_names(server),
         specs=server.specs,
+    )
+
+
+def _background_job(server: Server) -> BackgroundJob | None:
+    job = server.background_job
+    if job is None:
+        return None
+    return BackgroundJob(
+        image=job.image, command=job.command, env=job.env, times_updated=server.background_updates
     )
 
 

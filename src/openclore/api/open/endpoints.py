@@ -9,7 +9,7 @@ from .events import EventsReply, ReadEvents, StreamEvents
 from .limits import SetSpendLimit, SpendLimitReply, SpendLimitsReply
 from .offers import OffersReply, SearchOffers
 from .orders import OrderReply, PlaceOrder, RenewLease
-from .servers import AddServer, AddServerReply, SetGigaspot
+from .servers import AddServer, AddServerReply, SetBackgroundJob, SetGigaspot
 from .statistics import HistoryReply, ReadHistory, ReadStatistics, StatisticsReply
 from .webhooks import AddWebhook, TestReply, WebhookReply, WebhooksReply
 
@@ -95,6 +95,16 @@ SET_GIGASPOT = Endpoint(
     carries="body",
     below=OPEN_PATH,
     at="/servers/{server_id}/gigaspot",
+)
+SET_BACKGROUND_JOB = Endpoint(
+    "set_background_job",
+    ("POST",),
+    SetBackgroundJob,
+    Reply,
+    "Have a server run a container while nobody rents it.",
+    carries="body",
+    below=OPEN_PATH,
+    at="/servers/{server_id}/background_job",
 )
 READ_EVENTS = Endpoint(
     "read_events",
@@ -231,6 +241,7 @@ OPEN_ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
     ADD_SERVER,
     REMOVE_SERVER,
     SET_GIGASPOT,
+    SET_BACKGROUND_JOB,
     READ_EVENTS,
     STREAM_EVENTS,
     ADD_WEBHOOK,

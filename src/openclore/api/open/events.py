@@ -44,11 +44,11 @@ class Event(Part):
     account_changed, key_created and key_revoked (`key_id`), wallet_credited (`currency`, `amount`),
     spend_limit_set and spend_limit_removed (`currency`, `amount`, `period`). Of its servers:
     server_created, server_connected (the agent said what the machine is), server_online, server_offline
-    (`seen_until`, Unix s), server_settings_changed, server_gigaspot_changed, server_removed. Of its orders,
-    and of those on its servers: order_created (`type`, `price`, `currency`), order_deploying, order_running,
-    order_changed, order_outbid (a bid waits), order_won (a bid runs), order_repriced (`price`, `currency`),
-    order_leased (`lease_until`), order_ended (`reason`, `detail`). Of its webhooks: webhook_added,
-    webhook_rotated, webhook_removed (`webhook_id`, `reason`).
+    (`seen_until`, Unix s), server_settings_changed, server_gigaspot_changed, server_background_job_changed,
+    server_removed. Of its orders, and of those on its servers: order_created (`type`, `price`, `currency`),
+    order_deploying, order_running, order_changed, order_outbid (a bid waits), order_won (a bid runs),
+    order_repriced (`price`, `currency`), order_leased (`lease_until`), order_ended (`reason`, `detail`). Of
+    its webhooks: webhook_added, webhook_rotated, webhook_removed (`webhook_id`, `reason`).
 
     A host is not told what only concerns the renter.
     """

@@ -1,4 +1,4 @@
-"""Adding and removing servers, and what GigaSPOT may do with them."""
+"""Adding and removing servers, what GigaSPOT may do with them, and what they run while they are free."""
 
 from typing import Annotated
 
@@ -6,6 +6,7 @@ import msgspec
 
 from ..base import Reply, Request
 from ..gigaspot import Bid
+from ..orders import Command, Env, Image, check_env
 from ..servers import ServerName
 
 
@@ -33,3 +34,20 @@ class SetGigaspot(Request):
 
     min_bid: Bid | None
     energy_price: Annotated[float, msgspec.Meta(ge=0, le=1_000)] | None = None
+
+
+class SetBackgroundJob(Request):
+    """A container for the server to run while nobody rents it; an `image` of null removes it.
+
+    It gets the GPUs, no ports, and stops when an order comes; when the machine is free again it goes on, and
+    when it ends it is started again, with growing pauses. `command` is a script that runs instead of what the
+    image starts, by `/bin/sh` or its own `#!` line. Names and values of `env` are as in an order's. Setting
+    what is set already changes nothing; anything else replaces the job as a whole.
+    """
+
+    image: Image | None
+    command: Command | None = None
+    env: Env | None = None
+
+    def __post_init__(self) -> None:
+        check_env(self.env)

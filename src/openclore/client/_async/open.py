@@ -1,6 +1,6 @@
 """The methods of /open/v1, which only OpenClore's markets have."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 from openclore.api.endpoints import Endpoint
@@ -9,7 +9,7 @@ from openclore.api.open.events import Event, EventsReply, ReadEvents, StreamEven
 from openclore.api.open.limits import Period, SetSpendLimit, SpendLimit
 from openclore.api.open.offers import FoundOffer, OffersReply, SearchOffers
 from openclore.api.open.orders import OrderDetail, RenewLease
-from openclore.api.open.servers import AddServer, AddServerReply, SetGigaspot
+from openclore.api.open.servers import AddServer, AddServerReply, SetBackgroundJob, SetGigaspot
 from openclore.api.open.statistics import ModelFigures, ReadHistory, ReadStatistics
 from openclore.api.open.webhooks import AddWebhook, Delivery, Webhook
 
@@ -144,6 +144,22 @@ class AsyncOpenMethods:
         given = {"min_bid": min_bid, "energy_price": energy_price}
         request = _requests.checked(SetGigaspot, given)
         await self._caller.call(e.SET_GIGASPOT, request, _ids(server_id=server_id))
+
+    async def set_background_job(
+        self,
+        server_id: int,
+        image: str | None,
+        command: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Have a server run a container while nobody rents it; an `image` of None removes it.
+
+        Args:
+            command: a script that runs instead of what the image starts.
+        """
+        given = {"image": image, "command": command, "env": env}
+        request = _requests.checked(SetBackgroundJob, given)
+        await self._caller.call(e.SET_BACKGROUND_JOB, request, _ids(server_id=server_id))
 
     # Events -----------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 # Generated from _async/open.py by tools/unasync.py: change that one.
 """The methods of /open/v1, which only OpenClore's markets have."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from openclore.api.endpoints import Endpoint
@@ -10,7 +10,7 @@ from openclore.api.open.events import Event, EventsReply, ReadEvents, StreamEven
 from openclore.api.open.limits import Period, SetSpendLimit, SpendLimit
 from openclore.api.open.offers import FoundOffer, OffersReply, SearchOffers
 from openclore.api.open.orders import OrderDetail, RenewLease
-from openclore.api.open.servers import AddServer, AddServerReply, SetGigaspot
+from openclore.api.open.servers import AddServer, AddServerReply, SetBackgroundJob, SetGigaspot
 from openclore.api.open.statistics import ModelFigures, ReadHistory, ReadStatistics
 from openclore.api.open.webhooks import AddWebhook, Delivery, Webhook
 
@@ -142,6 +142,22 @@ class OpenMethods:
         given = {"min_bid": min_bid, "energy_price": energy_price}
         request = _requests.checked(SetGigaspot, given)
         self._caller.call(e.SET_GIGASPOT, request, _ids(server_id=server_id))
+
+    def set_background_job(
+        self,
+        server_id: int,
+        image: str | None,
+        command: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Have a server run a container while nobody rents it; an `image` of None removes it.
+
+        Args:
+            command: a script that runs instead of what the image starts.
+        """
+        given = {"image": image, "command": command, "env": env}
+        request = _requests.checked(SetBackgroundJob, given)
+        self._caller.call(e.SET_BACKGROUND_JOB, request, _ids(server_id=server_id))
 
     # Events -----------------------------------------------------------------------------------------
 

@@ -131,6 +131,10 @@ def upgrade() -> None:
     )
     op.add_column("rates", sa.Column("pegged_usd", sa.BigInteger(), nullable=True))
     op.add_column("servers", sa.Column("gigaspot", sa.Text(), nullable=True))
+    op.add_column("servers", sa.Column("background_job", sa.Text(), nullable=True))
+    op.add_column(
+        "servers", sa.Column("background_updates", sa.Integer(), server_default="0", nullable=False)
+    )
     op.add_column("servers", sa.Column("removed_at", sa.BigInteger(), nullable=True))
     op.drop_index("uq_orders_holder", table_name="orders")
     op.create_index(
@@ -160,6 +164,8 @@ def downgrade() -> None:
     )
 
     op.drop_column("servers", "removed_at")
+    op.drop_column("servers", "background_updates")
+    op.drop_column("servers", "background_job")
     op.drop_column("servers", "gigaspot")
     op.drop_column("rates", "pegged_usd")
     op.drop_index(
