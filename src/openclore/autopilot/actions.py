@@ -1,12 +1,14 @@
 """What a plan can ask for. Each action says for which table of the file, and why."""
 
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from openclore.api.orders import Order, OrderType
 
 from .file import BackgroundJob
+
+M = TypeVar("M")
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, tag_field="action", tag=True):
@@ -107,3 +109,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     unknown: bool = False
     order: Order | None = None
+
+
+class Part(NamedTuple, Generic[M]):
+    """What one of the planners decided; `memory` is its own part as it is to be from now on."""
+
+    actions: tuple[AnyAction, ...]
+    memory: M
+    notes: tuple[Note, ...] = ()

@@ -4,22 +4,12 @@ Pure: the same file, observation, memory and `now` give the same plan. `runner.p
 first and carries the actions out afterwards.
 """
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from .actions import AnyAction, Note, Outcome
 from .file import File
 from .memory import Memory
 from .observation import Observation
-
-M = TypeVar("M")
-
-
-class Part(NamedTuple, Generic[M]):
-    """What one of the planners decided; `memory` is its own part as it is to be from now on."""
-
-    actions: tuple[AnyAction, ...]
-    memory: M
-    notes: tuple[Note, ...] = ()
 
 
 class Plan(NamedTuple):
