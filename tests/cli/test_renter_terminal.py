@@ -134,6 +134,15 @@ def test_a_watch_ends_when_it_is_told_to(environment, sent, code, words):
     assert "Traceback" not in said
 
 
+def test_a_second_interruption_while_the_program_leaves_shows_no_traceback():
+    leaving = (
+        "import atexit, os, signal, sys; from openclore.cli.main import run;"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT); sys.argv = ['openclore', '--version']; run()"
+    )
+    done = subprocess.run([sys.executable, "-c", leaving], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 def test_a_watch_of_cron_reads_once(environment):
     words = ["watch", "--wallet", "btc", "--below", "0.1", "--once", "--notify", "json://127.0.0.1:1/"]
     done = subprocess.run([*PROGRAM, *words], env=environment, capture_output=True, text=True)

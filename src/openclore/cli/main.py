@@ -3,6 +3,7 @@
 Command modules import what they need inside their functions, so that `--help` is quick.
 """
 
+import signal
 from typing import Annotated
 
 import typer
@@ -97,4 +98,8 @@ app.add_typer(profile.profile, name="profile", rich_help_panel=SETUP)
 
 def run() -> None:
     """The `openclore` program."""
-    app()
+    try:
+        app()
+    finally:
+        # Whoever presses Ctrl-C again while the interpreter leaves gets no traceback of its threads.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
