@@ -8,7 +8,10 @@ from .base import Part, Reply
 
 
 class FeeTable(Part):
-    """Currency to percent added to the renter's price; `surcharge` (on the wire: `extra`) comes on top."""
+    """Currency to percent added to the renter's price; `extra` comes on top.
+
+    The Python client calls it `surcharge`: there, `extra` holds the members that it does not know.
+    """
 
     base: dict[str, float | None] | None = None
     surcharge: dict[str, float | None] | None = msgspec.field(default=None, name="extra")
