@@ -47,6 +47,11 @@ def test_lengths_of_time_are_read_as_people_write_them():
     assert read('every = "1m30s"\nstale_after = "5m"', {}).every == 90
 
 
+def test_a_doubled_dollar_is_one_and_no_variable():
+    text = FLEET + 'command = "echo $${HOME} ${WORD} $HOME"\n'
+    assert read(text, {"WORD": "$${x}"}).fleets["train"].command == "echo ${HOME} $${x} $HOME"
+
+
 def test_variables_come_from_the_environment():
     file = read('notify = ["json://${USER_NAME}:${WORD}@host"]', {"USER_NAME": "a", "WORD": "b"})
     assert file.notify == ("json://a:b@host",)

@@ -299,6 +299,13 @@ class BackgroundJob(Table, kw_only=True):
     env: dict[str, str] = {}
 
 
+class Dollars(Table, kw_only=True):
+    """Prices per day that the market itself converts at its rates."""
+
+    on_demand: float
+    spot: float
+
+
 class Settings(Table, kw_only=True):
     """How servers should be set. What is not named here stays as it is.
 
@@ -307,6 +314,7 @@ class Settings(Table, kw_only=True):
         mrl_hours: the longest rental.
         currencies: those accepted; all others are not.
         on_demand, spot: prices per day by currency, in that currency.
+        dollars: prices by currency which the market keeps at so many dollars, whatever the rates do.
         background_job: false: none.
         drift: "repair" what differs and report it, or only "report" it.
     """
@@ -317,6 +325,7 @@ class Settings(Table, kw_only=True):
     currencies: tuple[Coin, ...] | None = None
     on_demand: dict[str, float] = {}
     spot: dict[str, float] = {}
+    dollars: dict[str, Dollars] = {}
     background_job: BackgroundJob | Literal[False] | None = None
     drift: Drift = "repair"
 

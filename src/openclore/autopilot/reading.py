@@ -1,7 +1,7 @@
 """From a TOML text to a `File`, or to everything that is wrong with it, each with its line and field.
 
 Text in braces after a dollar sign, as in "json://host/${TOKEN}", is taken from the environment, so that a
-file can be shown to others.
+file can be shown to others. With two dollar signs it stays text: "echo $${HOME}" is `echo ${HOME}`.
 """
 
 import difflib
@@ -27,7 +27,7 @@ T = TypeVar("T")
 NAMED: dict[str, Any] = {"alerts": Alert, "pricing": Pricing, "settings": Settings, "fleets": Fleet}
 """The tables whose members have names of the writer's choice."""
 REQUIRED = "is required"
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_ -]{0,63}", re.ASCII)
 
 
@@ -192,9 +192,11 @@ class _Reader:
         match value:
             case str():
                 for name in dict.fromkeys(_VARIABLE.findall(value)):
-                    if name not in self._environ:
+                    if name and name not in self._environ:
                         self.problems.append((path, f"the environment has no variable {name}"))
-                return _VARIABLE.sub(lambda found: self._environ.get(found[1], ""), value)
+                return _VARIABLE.sub(
+                    lambda found: self._environ.get(found[1], "") if found[1] else "${", value
+                )
             case float() if not math.isfinite(value):
                 self.problems.append((path, "must be a finite number"))
                 return 1.0
@@ -227,7 +229,7 @@ def _special(kind: type, value: Any) -> Any:
 
 def _coins(name: str, value: Any) -> Any:
     """Prices by currency, whichever way the currencies are written."""
-    if name in ("on_demand", "spot") and isinstance(value, dict):
+    if name in ("on_demand", "spot", "dollars") and isinstance(value, dict):
         return {wire_name(coin): price for coin, price in value.items()}
     return value
 
