@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openclore.rules import money
+from openclore.rules.refused import InvalidInput
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,12 @@ def test_a_wire_number_becomes_a_count_of_its_hundred_millionth(number: float, a
 def test_a_wire_number_that_is_no_amount_is_refused(number: float) -> None:
     with pytest.raises(money.AmountError):
         money.from_wire(number)
+
+
+def test_a_member_that_is_no_amount_is_named() -> None:
+    assert money.of_member("amount", 2) == 200_000_000
+    with pytest.raises(InvalidInput, match=r"^amount: an amount can't exceed"):
+        money.of_member("amount", 1e30)
 
 
 @pytest.mark.parametrize("text", ["", "five", "1.234567891", "NaN", "inf", "1e40", "1,5"])

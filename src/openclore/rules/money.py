@@ -2,6 +2,8 @@
 
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
+from .refused import InvalidInput
+
 SCALE = 10**8
 AMOUNT_MAX = 10**18
 """Ten billion of a currency: far above any real amount, far below what a 64-bit column holds."""
@@ -18,6 +20,18 @@ def from_wire(number: float) -> int:
     3120
     """
     return _scaled(Decimal(repr(number)))
+
+
+def of_member(member: str, number: float) -> int:
+    """The amount in a member of a request.
+
+    Raises:
+        InvalidInput: it is none; the message names the member.
+    """
+    try:
+        return from_wire(number)
+    except AmountError as error:
+        raise InvalidInput(f"{member}: {error}") from None
 
 
 def from_text(text: str) -> int:

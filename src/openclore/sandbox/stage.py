@@ -161,10 +161,7 @@ class Stage:
             InvalidInput: no such account, or no such amount.
         """
         key = f"sandbox:{time.monotonic_ns()}"
-        try:
-            exact = money.from_wire(amount)
-        except money.AmountError as error:
-            raise InvalidInput(f"amount: {error}") from None
+        exact = money.of_member("amount", amount)
         async with self._lock:
             await self._pass()
             await asyncio.to_thread(

@@ -39,7 +39,7 @@ from ..store import accounts, events, orders, rates, servers
 from ..store.accounts import Account
 from . import settlement
 from .market import Market
-from .orders import cancel, enter, orders_max, terms
+from .orders import cancel, check_bounds, enter, orders_max, terms
 from .servers import own
 from .settlement import Settled
 from .spot import check_own_limit, reprice
@@ -80,7 +80,7 @@ def create_gigaspot_orders(
     """
     _once("renting_server", [bid.renting_server for bid in request])
     for number, bid in enumerate(request):
-        _check_env(market.policy, number, bid)
+        check_bounds(market.policy.order_bounds, bid.env, within=f"[{number}].")
     reply, reasons = CreateGigaspotOrdersReply(code=0), {}
     with market.store.writing() as tx:
         settled: Settled = set()
@@ -271,22 +271,6 @@ def _once(member: str, ids: Sequence[int]) -> None:
     for number, named in enumerate(ids):
         if first.setdefault(named, number) != number:
             raise InvalidInput(f"[{number}].{member}: {named} is named in [{first[named]}] already")
-
-
-def _check_env(policy: Policy, number: int, bid: CreateGigaspotOrder) -> None:
-    """What this market's operator allows an order.
-
-    Raises:
-        InvalidInput: too many variables, or one that is too long.
-    """
-    env, bounds = bid.env or {}, policy.order_bounds
-    if len(env) > bounds.env_variables_max:
-        raise InvalidInput(f"[{number}].env: at most {bounds.env_variables_max} variables, got {len(env)}")
-    longest = max(map(len, env.values()), default=0)
-    if longest > bounds.env_value_length_max:
-        raise InvalidInput(
-            f"[{number}].env: at most {bounds.env_value_length_max} characters in a value, got {longest}"
-        )
 
 
 def _clocks(server: Server, clocks: list[GpuClocks]) -> list[GpuClocks]:

@@ -28,10 +28,7 @@ def set_spend_limit(market: Market, caller: ApiKey, request: SetSpendLimit, now:
     Raises:
         InvalidInput: no such key, an amount that is none, or a caller that is limited itself.
     """
-    try:
-        amount = money.from_wire(request.amount)
-    except money.AmountError as error:
-        raise InvalidInput(f"amount: {error}") from None
+    amount = money.of_member("amount", request.amount)
     if amount <= 0:
         raise InvalidInput("amount: must be at least 0.00000001")
     with market.store.writing() as tx:

@@ -333,9 +333,14 @@ def _visible(server: Server, account_id: int) -> bool:
 
 
 def check_bounds(
-    bounds: OrderBounds, env: dict[str, str] | None, command: str | None, ports: int = 0
+    bounds: OrderBounds,
+    env: dict[str, str] | None,
+    command: str | None = None,
+    ports: int = 0,
+    *,
+    within: str = "",
 ) -> None:
-    """What this market's operator allows a container.
+    """What this market's operator allows a container; `within` is where its members are, such as "[3].".
 
     Raises:
         InvalidInput: something is too long or too many.
@@ -349,7 +354,7 @@ def check_bounds(
         ("command", len(command or ""), bounds.command_length_max, "characters"),
     ):
         if found > most:
-            raise InvalidInput(f"{member}: at most {most} {what}, got {found}")
+            raise InvalidInput(f"{within}{member}: at most {most} {what}, got {found}")
 
 
 def _wanted_ports(request: CreateOrder) -> dict[str, PortKind]:
@@ -390,10 +395,7 @@ def _deployment(request: CreateOrder, server: Server) -> Deployment:
 
 
 def _amount(member: str, number: float | None) -> int | None:
-    try:
-        return None if number is None else money.from_wire(number)
-    except money.AmountError as error:
-        raise InvalidInput(f"{member}: {error}") from None
+    return None if number is None else money.of_member(member, number)
 
 
 def _detail(tx: Connection, order: Order, server: Server, now: int) -> OrderReply:

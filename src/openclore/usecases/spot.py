@@ -8,7 +8,7 @@ from ..rules import money
 from ..rules import servers as server_rules
 from ..rules import spot as spot_rules
 from ..rules.orders import Kind, Order, State
-from ..rules.refused import InvalidInput, Refused
+from ..rules.refused import Refused
 from ..rules.servers import Visibility
 from ..store import events, limits, orders, rates, servers
 from . import settlement
@@ -60,10 +60,7 @@ def set_spot_price(
         InvalidInput: the price is no amount.
         Refused: as the protocol names it; nothing changed.
     """
-    try:
-        price = money.from_wire(request.desired_price)
-    except money.AmountError as error:
-        raise InvalidInput(f"desired_price: {error}") from None
+    price = money.of_member("desired_price", request.desired_price)
     with market.store.writing() as tx:
         order = orders.by_id(tx, request.order_id)
         if order is None or order.account_id != account_id or order.kind is not Kind.SPOT:
