@@ -11,8 +11,15 @@ from typing import Any
 import pytest
 
 from openclore.cli import demo_image
+from openclore.client import Spacing
 
 from ..processes import Process, address_of, openclore, until
+
+AT_ONCE = {
+    "OPENCLORE_PACE__SPACING_SECONDS": "0",
+    "OPENCLORE_PACE__CREATE_ORDER_SECONDS": "0",
+    "OPENCLORE_PACE__OPEN_SPACING_SECONDS": "0",
+}
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +41,14 @@ class Installation:
     keys: dict[str, str] = field(default_factory=dict)
     processes: dict[str, Process] = field(default_factory=dict)
     init_token: str = ""
+    paced: bool = False
 
     def json(self, *words: str, who: str = "", status: int = 0) -> Any:
         key = {"CLORE_API_KEY": self.keys[who]} if who else {}
-        return openclore(*words, env=self.env | key, status=status)
+        with pytest.MonkeyPatch.context() as patch:
+            if not self.paced:
+                patch.setattr(Spacing, "of", lambda *_: Spacing(0.0))
+            return openclore(*words, env=self.env | key, status=status)
 
     def start_market(self) -> None:
         data = str(self.folder / "market")
@@ -59,6 +70,7 @@ class Installation:
         until(self.host_is_online, what="the host to be online")
 
     def host_is_online(self) -> bool:
+        assert self.processes["host"].running(), self.processes["host"].text()
         return any(server["online"] for server in self.json("servers", who="host"))
 
     def wallet(self) -> float:
@@ -88,9 +100,15 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
         yield made
 
 
+@pytest.fixture
+def paced_installation(tmp_path: Path) -> Iterator[Installation]:
+    with an_installation(tmp_path, paced=True) as made:
+        yield made
+
+
 @contextmanager
-def an_installation(folder: Path, **settings: str) -> Iterator[Installation]:
-    """An installation that is not started yet. Settings of the server are variables without their prefix."""
+def an_installation(folder: Path, *, paced: bool = False) -> Iterator[Installation]:
+    """An installation that is not started yet. Unless it is `paced`, nobody has to wait between calls."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -100,9 +118,9 @@ def an_installation(folder: Path, **settings: str) -> Iterator[Installation]:
         "XDG_CONFIG_HOME": str(folder / "config"),
         "XDG_CACHE_HOME": str(folder / "cache"),
         "PATH": os.environ["PATH"],
-        **{f"OPENCLORE_{name}": value for name, value in settings.items()},
+        **({} if paced else AT_ONCE),
     }
-    made = Installation(folder, port, env)
+    made = Installation(folder, port, env, paced=paced)
     yield made
     try:
         if "renter" in made.keys and made.processes["market"].running():

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from .conftest import Installation, an_installation
-from .test_official_sdk import AT_ONCE
+
+pytestmark = pytest.mark.xdist_group("curl")
 
 JSON = "Content-type: application/json"
 Answer = tuple[int, Any]
@@ -20,7 +21,7 @@ Send = Callable[..., Answer]
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with an_installation(tmp_path_factory.mktemp("curl"), **AT_ONCE) as world:
+    with an_installation(tmp_path_factory.mktemp("curl")) as world:
         world.settle_in("simulated")
         yield world
 
@@ -153,13 +154,14 @@ def test_what_is_wrong_has_a_code(market: Installation, send: Send) -> None:
         assert (status, reply["code"]) == expected
 
 
-def test_too_fast_is_code_5(installation: Installation) -> None:
+def test_too_fast_is_code_5(paced_installation: Installation) -> None:
     if not shutil.which("curl"):
         pytest.skip("curl is not installed")
-    installation.start_market()
-    installation.json("admin", "account", "create", "ada@example.org")
-    key = installation.json("admin", "key", "create", "ada@example.org")["key"]
-    url = f"{installation.env['CLORE_BASE_URL']}/wallets"
+    world = paced_installation
+    world.start_market()
+    world.json("admin", "account", "create", "ada@example.org")
+    key = world.json("admin", "key", "create", "ada@example.org")["key"]
+    url = f"{world.env['CLORE_BASE_URL']}/wallets"
     words = ["curl", "-sS", "-i", "-H", f"auth: {key}", url, url]
     done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
     assert "HTTP/1.1 429" in done.stdout

@@ -12,6 +12,8 @@ from .conftest import Installation, an_installation
 
 sdk = pytest.importorskip("clore_gigaspot.main")
 
+pytestmark = pytest.mark.xdist_group("gigaspot_sdk")
+
 UBUNTU = "a3f9c4d7e5b088d8a0bff880"
 OC = [{"pl": 250, "core_lock": 1_500, "mem_offset": 1_000}, {"pl": 260}]
 
@@ -19,7 +21,7 @@ OC = [{"pl": 250, "core_lock": 1_500, "mem_offset": 1_000}, {"pl": 260}]
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A machine on GigaSPOT from 100 CLORE a day on, a renter with 1,000, and the documented pace."""
-    with an_installation(tmp_path_factory.mktemp("gigaspot")) as world:
+    with an_installation(tmp_path_factory.mktemp("gigaspot"), paced=True) as world:
         world.settle_in("simulated")
         world.json("admin", "credit", "renter@example.org", "CLORE-Blockchain", "1000")
         world.json("admin", "rates", "set", "CLORE-Blockchain", "0.005")

@@ -21,17 +21,13 @@ from .conftest import Installation, an_installation
 clore_ai = pytest.importorskip("clore_ai")
 pydantic = pytest.importorskip("pydantic")
 
-AT_ONCE = {
-    "PACE__SPACING_SECONDS": "0",
-    "PACE__CREATE_ORDER_SECONDS": "0",
-    "PACE__OPEN_SPACING_SECONDS": "0",
-}
+pytestmark = pytest.mark.xdist_group("official_sdk")
 
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """One market for all programs; besides "renter" and "host" there are their keys that speak live."""
-    with an_installation(tmp_path_factory.mktemp("sdk"), **AT_ONCE) as world:
+    with an_installation(tmp_path_factory.mktemp("sdk")) as world:
         world.settle_in("simulated")
         for who in ("renter", "host"):
             words = ("admin", "key", "create", f"{who}@example.org", "--name", "live", "--dialect", "live")
@@ -92,8 +88,8 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clore_ai.client, "asyncio", SimpleNamespace(sleep=at_once))
 
 
-def test_a_program_keeps_the_documented_pace_and_is_never_refused(installation: Installation) -> None:
-    world = installation
+def test_a_program_keeps_the_documented_pace_and_is_never_refused(paced_installation: Installation) -> None:
+    world = paced_installation
     world.settle_in("simulated")
     with clore_ai.CloreAI(world.keys["renter"], world.env["CLORE_BASE_URL"], max_retries=0) as renter:
         (server,) = renter.marketplace()
