@@ -98,15 +98,6 @@ def test_a_key_that_can_be_none_is_refused_by_its_name(door: Door, key: str) -> 
     assert (status, reply["code"], reply["error"].partition(":")[0]) == (400, 2, "Idempotency-Key")
 
 
-def test_every_write_of_the_public_api_happens_once(door: Door) -> None:
-    door.world.credit("10")
-    order = once(door, "create_order", ORDER | {"type": "spot", "spotprice": 1.5}, "a")[1]["order"]["id"]
-    for _ in range(2):
-        assert once(door, "set_spot_price", {"order_id": order, "desired_price": 1.6}, "b")[1] == {"code": 0}
-    for _ in range(2):
-        assert once(door, "cancel_order", {"id": order}, "c")[1] == {"code": 0}
-
-
 def test_an_order_by_id_has_its_whole_history_and_the_reason_of_its_end(any_door: Door) -> None:
     any_door.world.credit("10")
     _, made = place(any_door)
