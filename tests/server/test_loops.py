@@ -20,6 +20,17 @@ def test_a_turn_settles_what_is_due_and_shows_it(door: Door) -> None:
     assert door.call("marketplace", key=None)[1]["servers"][0]["rented"] is False
 
 
+def test_a_reply_that_is_kept_for_repetition_is_forgotten_after_a_day(door: Door) -> None:
+    headers = {"Idempotency-Key": "k-1"}
+    loop = Loop(door.service)
+    assert door.call("webhooks", {"url": "https://one.example/"}, open=True, headers=headers)[0] == 200
+    for hours, status in ((1, 400), (24, 200)):
+        door.world.jump(hours * 3_600)
+        loop.turn()
+        other = {"url": "https://two.example/"}
+        assert door.call("webhooks", other, open=True, headers=headers)[0] == status
+
+
 def test_a_failing_loop_goes_on_and_readiness_says_so(door: Door) -> None:
     loop = Loop(door.service)
     with door.world.store.writing() as tx:

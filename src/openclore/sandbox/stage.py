@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import select
@@ -12,12 +13,12 @@ from ..api.currencies import Currency
 from ..rules import money
 from ..rules.refused import InvalidInput, Refused
 from ..rules.statistics import HOUR_SECONDS
-from ..server.loops import RELIST_EVERY_SECONDS
+from ..server.loops import RELIST_EVERY_SECONDS, keep_evidence, keep_hour
 from ..server.service import Service
 from ..server.webhooks import Sender
 from ..store import orders as orders_store
 from ..store.tables import webhooks as webhooks_table
-from ..usecases import accounts, hosts, idempotency, statistics, webhooks
+from ..usecases import accounts, hosts, webhooks
 from .faults import Fault, Faults
 from .hosts import Mishap
 from .ports import Sockets
@@ -68,7 +69,7 @@ class Stage:
         self._sender = Sender(service)
         self._seen: int | None = None
         self._has_webhooks = False
-        world.each(HOUR_SECONDS, self._keep_hour)
+        world.each(HOUR_SECONDS, partial(keep_hour, service))
 
     # Time -------------------------------------------------------------------------------------------
 
@@ -237,16 +238,8 @@ class Stage:
 
     def _mind_agents(self) -> None:
         """What the server's loop does for machines that are real, and speak for themselves."""
-        evidence = self.service.links.evidence()
-        if evidence:
-            hosts.keep_evidence(self.world.market, evidence)
-            self.service.links.written_down(evidence)
+        keep_evidence(self.service)
         hosts.sweep(self.world.market, self.world.now)
-
-    def _keep_hour(self, now: int) -> None:
-        self.service.catch_up()
-        statistics.keep_hour(self.world.market, self.service.snapshot.listed(), now)
-        idempotency.prune(self.world.market, now)
 
     def _any_webhooks(self) -> bool:
         with self.service.market.store.reading() as tx:

@@ -55,9 +55,7 @@ class Loop:
         service, now = self._service, self._service.clock()
         started = time.monotonic()
         if started - self._evidence_at >= EVIDENCE_EVERY_SECONDS:
-            evidence = service.links.evidence()
-            hosts.keep_evidence(service.market, evidence)
-            service.links.written_down(evidence)
+            keep_evidence(service)
             self._evidence_at = started
         if now // rates.PEG_SECONDS != self._pegged_mark:
             rates.repeg(service.market, now)
@@ -66,9 +64,22 @@ class Loop:
         settlement.settle_due(service.market, now)
         service.catch_up()
         if now // HOUR_SECONDS != self._hour:
-            statistics.keep_hour(service.market, service.snapshot.listed(), now)
+            keep_hour(service, now)
             self._hour = now // HOUR_SECONDS
         if started - self._relisted_at >= RELIST_EVERY_SECONDS:
-            idempotency.prune(service.market, now)
             service.refresh(None)
             self._relisted_at = started
+
+
+def keep_evidence(service: Service) -> None:
+    """Write down which hosts were heard of."""
+    evidence = service.links.evidence()
+    hosts.keep_evidence(service.market, evidence)
+    service.links.written_down(evidence)
+
+
+def keep_hour(service: Service, now: int) -> None:
+    """What each full hour brings: its figures are kept, replies that are too old to ask for again are not."""
+    service.catch_up()
+    statistics.keep_hour(service.market, service.snapshot.listed(), now)
+    idempotency.prune(service.market, now)
