@@ -53,12 +53,17 @@ def found(
     now: int,
     first_port: int,
     money_of_renter: Mapping[str, float] = RENTER_MONEY,
+    host: int | None = None,
+    money_of_host: Mapping[str, float] | None = None,
 ) -> Founded:
-    """Write everything but the orders. Each machine gets ports of its own on 127.0.0.1, from `first_port`."""
+    """Write everything but the orders. Each machine gets ports of its own on 127.0.0.1, from `first_port`.
+
+    The host whose key is handed out is the owner `host`, or one of those with a few machines.
+    """
     dice = Random(f"{seed}/founding")
     with market.store.writing() as tx:
         tx.execute(text("INSERT INTO sqlite_sequence VALUES ('orders', :last)"), {"last": FIRST_ORDER_ID - 1})
-        host = _nearest_to(HOST_SERVERS, machines)
+        host = _nearest_to(HOST_SERVERS, machines) if host is None else host
         _add_hosts(tx, machines, host, now)
         servers.put(tx, _servers(machines, now, first_port))
         _add_uptimes(tx, machines, now)
@@ -70,6 +75,8 @@ def found(
         for currency in Currency:
             amounts = dict.fromkeys(rivals, money.from_wire(round(RIVAL_MONEY_USD / usd[currency], 8)))
             amounts[renter] = money.from_wire(money_of_renter.get(currency, 0.0))
+            if money_of_host is not None:
+                amounts[host] = money.from_wire(money_of_host.get(currency, 0.0))
             _fund(tx, currency, amounts, now)
         keys = {}
         for who, account_id in (("renter", renter), ("host", host)):
@@ -89,7 +96,7 @@ def _add_hosts(tx: Connection, machines: Sequence[Machine], host: int, now: int)
         accounts_table.insert(),
         [
             {"id": owner, "email": HOST if owner == host else f"host-{owner}@example.org", "created_at": now}
-            for owner in sorted({machine.owner for machine in machines})
+            for owner in sorted({machine.owner for machine in machines} | {host})
         ],
     )
 
@@ -99,7 +106,7 @@ def _servers(machines: Sequence[Machine], now: int, first_port: int) -> list[Ser
         Server(
             id=machine.id,
             account_id=machine.owner,
-            name=f"rack-{number}",
+            name=machine.name or f"rack-{number}",
             created_at=now - machine.days * DAY_SECONDS,
             settings=machine.settings,
             connected_at=now - machine.days * DAY_SECONDS,

@@ -67,10 +67,17 @@ class Mishap:
 
 
 class Hosts:
-    """By server id."""
+    """By server id. Without `outages` machines fall silent only when they are told to."""
 
     def __init__(
-        self, market: Market, agenda: Agenda, machines: Sequence[Machine], seed: int, now: int
+        self,
+        market: Market,
+        agenda: Agenda,
+        machines: Sequence[Machine],
+        seed: int,
+        now: int,
+        *,
+        outages: bool = True,
     ) -> None:
         self._market = market
         self._agenda = agenda
@@ -84,7 +91,7 @@ class Hosts:
         self._heard_at = now
         self._credited_until = now
         self.mishaps: list[Mishap] = []
-        for server_id in self._reliability:
+        for server_id in self._reliability if outages else ():
             self._plan_outage(server_id, now)
 
     # Presence ---------------------------------------------------------------------------------------

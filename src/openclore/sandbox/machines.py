@@ -17,7 +17,7 @@ class Machine:
     """A server before it is written down. `owner` groups machines of one host.
 
     `reliability` is the share of time it was there, 0 to 1, in the `days` since it first connected. `rented`
-    ones are taken when the market opens.
+    ones are taken when the market opens. One without a `name` gets one.
     """
 
     id: int
@@ -30,6 +30,7 @@ class Machine:
     days: int
     rented: bool
     gigaspot: GigaspotTerms | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)

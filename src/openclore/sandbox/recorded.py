@@ -41,9 +41,9 @@ def recorded(file: Path, seed: int) -> tuple[list[Machine], dict[Currency, float
         raise RecordingError(f"{file} is no JSON: {error}") from None
     rows = content.get("servers") if isinstance(content, dict) else content
     offers = _offers(rows if isinstance(rows, list) else [])
-    rates = _rates(offers)
+    rates = rates_told(offers)
     dice = Random(f"{seed}/recorded")
-    machines = [machine for offer in offers if (machine := _machine(dice, offer)) is not None]
+    machines = [machine for offer in offers if (machine := machine_of(dice, offer)) is not None]
     if not machines:
         raise RecordingError(
             f'{file} holds no servers: expected the reply of marketplace, {{"servers": [...]}}'
@@ -63,7 +63,7 @@ def _offers(rows: list[Any]) -> list[Offer]:
     return [found[server_id] for server_id in sorted(found)]
 
 
-def _rates(offers: list[Offer]) -> dict[Currency, float]:
+def rates_told(offers: list[Offer]) -> dict[Currency, float]:
     """Dollars for one unit, as the hosts' dollar figures say; else by what they ask in several currencies."""
     rates = dict(RATES)
     members = {Currency.BITCOIN: "on_demand_btc", Currency.CLORE: "on_demand_clore"}
@@ -91,9 +91,10 @@ def _asked(price: OfferPrice | None, currency: Currency) -> float:
     return asked if AMOUNT_MIN <= asked < AMOUNT_MAX else 0
 
 
-def _machine(dice: Random, offer: Offer) -> Machine | None:
+def machine_of(dice: Random, offer: Offer) -> Machine | None:
+    """The machine behind a row; None if it can't be rented for anything."""
     reliability, days = offer.reliability, dice.randint(20, 500)
-    prices, pegged = _prices(offer)
+    prices, pegged = prices_asked(offer)
     if not any(pricing.accepted for pricing in prices.values()):
         return None
     specs = offer.specs or Specs()
@@ -122,7 +123,7 @@ def _gigaspot(prices: dict[Currency, Pricing]) -> GigaspotTerms:
     return GigaspotTerms(min_bid=max(floor, money.from_wire(BID_MIN)))
 
 
-def _prices(offer: Offer) -> tuple[dict[Currency, Pricing], dict[Currency, Pegged]]:
+def prices_asked(offer: Offer) -> tuple[dict[Currency, Pricing], dict[Currency, Pegged]]:
     """What the row asks for, to the last digit. Where it does not say what is accepted, what is priced is."""
     prices: dict[Currency, Pricing] = {}
     pegged: dict[Currency, Pegged] = {}

@@ -39,6 +39,7 @@ from .layer import App, Layer
 from .machines import RATES, made_up
 from .ports import ADDRESS, Reserved
 from .recorded import recorded
+from .replay import Script
 from .stage import Clock, Stage
 from .world import World
 
@@ -73,6 +74,8 @@ class Sandbox:
         seed: chooses the machines, the rivals, their whims.
         servers: how many machines there are.
         marketplace: a file with a recorded reply of `marketplace`: its servers instead of made-up ones.
+        history: what happens, as it was recorded, see `replay`; it begins when that did. The host also has
+            the renter's money.
         dialect: "open" or "live".
         port: where to listen on 127.0.0.1; 0: a free one.
         start: the time it is at first, Unix s.
@@ -101,6 +104,7 @@ class Sandbox:
         seed: int = 0,
         servers: int = SERVERS,
         marketplace: Path | str | None = None,
+        history: Script | None = None,
         dialect: Literal["open", "live"] = "open",
         port: int = 0,
         start: int = START,
@@ -116,13 +120,16 @@ class Sandbox:
         machines, usd = made_up(seed, servers), dict(RATES)
         if marketplace is not None:
             machines, usd = recorded(Path(marketplace), seed)
+        if history is not None:
+            machines, usd, start = history.machines, dict(history.usd), history.start
         with ExitStack() as stack:
             ports = stack.enter_context(closing(Reserved(len(machines) * PORTS_PER_SERVER)))
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="openclore-", dir=_quick()))
             store = stack.enter_context(closing(_careless(open_store(database_url(Path(folder))))))
             self.market = Market(store, policy)
-            founded = found(self.market, machines, usd, seed, start, ports.first, purse)
-            self._world = World(self.market, founded, machines, usd, seed, start)
+            host, host_money = (history.host, purse) if history else (None, None)
+            founded = found(self.market, machines, usd, seed, start, ports.first, purse, host, host_money)
+            self._world = World(self.market, founded, machines, usd, seed, start, history)
             settings = Settings(
                 port=free_port(ADDRESS, port), dialect=Dialect(dialect), pace=pace, policy=policy
             )

@@ -24,6 +24,7 @@ from .founding import Founded
 from .hosts import Hosts
 from .machines import Machine
 from .pricing import reprice
+from .replay import Replay, Script
 from .rivals import Rivals
 
 RATES_EVERY_SECONDS = 14_400
@@ -34,7 +35,7 @@ SECONDS_BETWEEN_REPRICINGS = 1_500_000
 
 
 class World:
-    """Everything happens at `now` (Unix s)."""
+    """Everything happens at `now` (Unix s). With a `script` nothing happens by whim."""
 
     def __init__(
         self,
@@ -44,20 +45,26 @@ class World:
         usd: dict[Currency, float],
         seed: int,
         now: int,
+        script: Script | None = None,
     ) -> None:
         self.market = market
         self.now = now
         self.agenda = Agenda()
-        self.hosts = Hosts(market, self.agenda, machines, seed, now)
-        self.rivals = Rivals(market, self.agenda, self.hosts.vouch, founded.rivals, machines, usd, seed)
+        self.hosts = Hosts(market, self.agenda, machines, seed, now, outages=script is None)
         self._repriced = [machine.id for machine in machines if machine.owner != founded.host]
         self._usd = dict(usd)
         self._dice = Random(f"{seed}/world")
         self._cursor = 0
+        self.rivals: Rivals
+        if script is None:
+            self.rivals = Rivals(market, self.agenda, self.hosts.vouch, founded.rivals, machines, usd, seed)
+        else:
+            self.rivals = Replay(market, self.agenda, self.hosts, founded, script, seed)
         self.rivals.open(now)
         self.each(DAY_SECONDS, self.hosts.credit)
-        self._expect_rates(now)
-        self._expect_repricing(now)
+        if script is None:
+            self._expect_rates(now)
+            self._expect_repricing(now)
         self.follow()
 
     def turn_to(self, until: int, stop: Callable[[], bool] = lambda: False) -> bool:
