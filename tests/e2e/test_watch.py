@@ -2,9 +2,10 @@
 
 import json
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -34,8 +35,14 @@ def a_receiver() -> Iterator[tuple[str, list[str]]]:
 
 def nothing_to_tell(world: Installation) -> bool:
     """Whether the watch remembers an alert, and that it was delivered."""
-    files = [file.read_text() for file in (world.folder / "w").glob("*.json")]
-    return any('"low":true' in text and '"outbox":[]' in text for text in files)
+    for file in (world.folder / "w").glob("*.sqlite"):
+        with (
+            closing(sqlite3.connect(file)) as memory,
+            suppress(sqlite3.OperationalError),
+        ):  # being made just now
+            kept = memory.execute("SELECT value FROM parts WHERE name = 'alerts'").fetchone()
+            return bool(kept) and b'"said":1' in kept[0] and b'"outbox":[]' in kept[0]
+    return False
 
 
 def test_an_alert_is_told_once_survives_restarts_and_outages_and_ends(installation: Installation) -> None:

@@ -1,162 +1,252 @@
-"""When a wallet's balance is worth a message. Pure: no clock, no I/O.
+"""When something is worth a message. Pure: no clock, no I/O.
 
-    well ──── balance < below ────────> low       says "low", once
-     ^                                   │
-     └──── balance >= back_above ────────┘        says "back", once
+    well ──── the condition holds, for `hold` ────> said, and again by and by
+     ^                                                │
+     └──── it holds no longer ────────────────────────┘  says that it is back
 
-Between the two marks nothing changes, so that a balance moving about the mark says one thing, not many.
-Beside it, reading itself may fail: a few failures in a row, or failing for long, say "blind" once, and the
-next reading says "sighted".
+Between the two marks of a figure nothing changes, so that one that moves about a mark says one thing, not
+many. What can't be told just now (nothing was read lately) changes nothing. Beside it, reading itself may
+fail: a few failures in a row, or failing for long, say "blind" once, and the next reading says "sighted".
 """
 
-from decimal import Decimal
-from typing import Literal
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-BACK_ABOVE_FACTOR = 1.05
-"""Without a mark of its own, a balance is back when it is 5 % above the lower one."""
+from openclore.api.durations import words_of
+
+from .actions import Note
+from .conditions import Case, Happening, Look, Said, treatment
+from .file import Alert, File, Messages, WalletBelow, WalletHoursBelow
+from .memory import AlertsMemory, Blindness, Message, Standing
+from .observation import OFFERS, ORDERS, SERVERS, WALLETS, Failed, Observation, Reading, fresh
+from .outbox import is_quiet, is_stuck, local, packed
+from .templates import filled
+
 FAILURES_TO_SAY = 3
-FAILING_SECONDS_TO_SAY = 900.0
+FAILING_SECONDS_TO_SAY = 900
 """Or two failures at least, so long apart."""
-
-Kind = Literal["low", "back", "blind", "sighted"]
-
-
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """What to watch. Amounts in the wallet's currency; `back_above` is not under `below`."""
-
-    wallet: str
-    below: float
-    back_above: float
+NOTE_FORGOTTEN_SECONDS = 3_600
+"""A note not made for so long is news when it is made again."""
 
 
-class Balance(msgspec.Struct, frozen=True):
-    """A reading that worked."""
-
-    amount: float
-
-
-class Unreadable(msgspec.Struct, frozen=True):
-    """A reading that failed. `final`: trying again won't help (the key is not accepted)."""
-
-    reason: str
-    final: bool = False
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known between two readings. `low` is None until the first one."""
-
-    low: bool | None = None
-    failures: int = 0
-    failing_since: float | None = None
-    blind: bool = False
-
-
-class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """A message to send. `at`: Unix seconds."""
-
-    kind: Kind
-    at: float
-    title: str
-    body: str
-
-
-def step(
-    rule: Rule, standing: Standing, seen: Balance | Unreadable, now: float
-) -> tuple[Standing, list[Alert]]:
-    """What is known after a reading, and what to say about it.
+def plan_alerts(
+    file: File, seen: Observation, memory: AlertsMemory, notes: Sequence[Note], now: int
+) -> AlertsMemory:
+    """The memory after a look; what there is to tell waits in its outbox.
 
     Args:
+        notes: of other plans that somebody should hear of; each is told once, not in every round.
         now: Unix seconds.
     """
-    if isinstance(seen, Unreadable):
-        return _failed(rule, standing, seen, now)
-    alerts = [_alert(rule, "sighted", now, seen)] if standing.blind else []
-    low = _is_low(rule, standing.low, seen.amount)
-    if low and not standing.low:
-        alerts.append(_alert(rule, "low", now, seen))
-    if standing.low and not low:
-        alerts.append(_alert(rule, "back", now, seen))
-    return Standing(low=low), alerts
+    teller = _Teller(file.messages, memory, now)
+    blind = _look_about(teller, file, seen, memory.blind)
+    standings: dict[str, Mapping[str, Standing]] = {}
+    compared: dict[str, Mapping[str, str]] = {}
+    for name, alert in file.alerts.items():
+        kind = kind_of(alert)
+        key = f"{kind} {name}"
+        before = memory.standings.get(key, {})
+        standings[key] = before
+        if key in memory.seen:
+            compared[key] = memory.seen[key]
+        look = Look(seen, now, file.stale_after, before.__contains__)
+        treated = treatment(alert)
+        if isinstance(treated, Happening):
+            happened = treated.happened(alert, look, memory.seen.get(key))
+            if happened is not None:
+                compared[key] = happened.seen
+                for subject, said in happened.said:
+                    teller.say(kind, name, subject, said)
+            continue
+        cases = treated.cases(alert, look)
+        if cases is None:
+            continue
+        old = _old_news(treated.news, cases, memory.seen.get(key))
+        standings[key] = {
+            subject: standing
+            for subject, case in cases.items()
+            if (standing := _judge(teller, name, alert, subject, case, before.get(subject), subject in old))
+        }
+        known = [subject for subject, case in cases.items() if case.holds is not None]
+        met = {subject: "" for subject in cases if subject in known or subject in memory.seen.get(key, ())}
+        compared[key] = met if treated.news == "changes" else {}
+    after = msgspec.structs.replace(
+        memory,
+        standings={key: held for key, held in standings.items() if held},
+        seen=compared,
+        blind=blind,
+        notes=_tell_notes(teller, notes, memory.notes),
+        gathering=(*memory.gathering, *teller.said),
+        next_id=memory.next_id + len(teller.said),
+    )
+    return packed(file.messages, after, now)
 
 
-def _is_low(rule: Rule, was_low: bool | None, amount: float) -> bool:
-    return amount < rule.back_above if was_low else amount < rule.below
+def kind_of(alert: Alert) -> str:
+    """An alert's kind as its file writes it: "wallet_below"."""
+    return str(alert.__struct_config__.tag)
 
 
-def _failed(rule: Rule, standing: Standing, seen: Unreadable, now: float) -> tuple[Standing, list[Alert]]:
-    failures = standing.failures + 1
-    since = now if standing.failing_since is None else min(standing.failing_since, now)
-    long = failures > 1 and now - since >= FAILING_SECONDS_TO_SAY
-    say = not standing.blind and (seen.final or failures >= FAILURES_TO_SAY or long)
-    after = Standing(low=standing.low, failures=failures, failing_since=since, blind=standing.blind or say)
-    return after, [_alert(rule, "blind", now, seen)] if say else []
-
-
-def _alert(rule: Rule, kind: Kind, now: float, seen: Balance | Unreadable) -> Alert:
-    if isinstance(seen, Unreadable):
-        return Alert(
-            kind=kind,
-            at=now,
-            title=f"{rule.wallet}: the balance can't be read",
-            body=f"Nobody would hear of a low balance of {rule.wallet} now. {seen.reason}",
-        )
-    amount = plain(seen.amount)
-    said = {
-        "low": (f"{rule.wallet} is low: {amount}", f"The balance is {amount}, below {plain(rule.below)}."),
-        "back": (
-            f"{rule.wallet} is back: {amount}",
-            f"The balance is {amount}, again at or above {plain(rule.back_above)}.",
-        ),
-        "sighted": (
-            f"{rule.wallet}: the balance can be read again",
-            f"The balance of {rule.wallet} can be read again: {amount}.",
-        ),
+def missing_wallets(file: File, seen: Observation, now: int) -> dict[str, str]:
+    """By wallet that alerts are about, that the account has none like it, as a sentence's end."""
+    wallets = fresh(seen.wallets, now, file.stale_after)
+    if wallets is None:
+        return {}
+    watched = {a.wallet for a in file.alerts.values() if isinstance(a, WalletBelow | WalletHoursBelow)}
+    there = ", ".join(wallets) or "none"
+    return {
+        str(name): f"no wallet {str(name)!r} with a balance here; there is: {there}"
+        for name in sorted(watched)
+        if name not in wallets
     }
-    title, body = said[kind]
-    return Alert(kind=kind, at=now, title=title, body=body)
 
 
-def plain(amount: float) -> str:
-    """A number without exponent: 0.0000312."""
-    text = f"{Decimal(repr(amount)):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+class _Teller:
+    """Collects what there is to say, with a person's own words where there are."""
+
+    def __init__(self, messages: Messages, memory: AlertsMemory, now: int) -> None:
+        self.messages = messages
+        self.now = now
+        self.reminds = not (is_quiet(messages, now) or is_stuck(memory))
+        self.said: list[Message] = []
+        self._next_id = memory.next_id
+
+    def say(self, kind: str, alert: str, subject: str, said: Said) -> None:
+        names = {"alert": alert, "subject": subject, "title": said.title, "text": said.text, **said.names}
+        body = filled(self.messages.templates.get(kind), names, said.text)
+        number = self._next_id + len(self.said)
+        self.said.append(Message(id=number, kind=kind, at=self.now, title=said.title, body=body))
 
 
-# What was decided but not yet delivered -------------------------------------------------------------
+def _old_news(news: str, cases: Iterable[str], before: Mapping[str, str] | None) -> frozenset[str]:
+    """Subjects of which it is no news that it is so."""
+    if news == "changes":
+        return frozenset(cases) - frozenset(before or ())
+    return frozenset(cases) if news == "orders" and before is None else frozenset()
 
 
-class Parcel(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert and which targets (by `target_id`) have it."""
+def _judge(
+    teller: _Teller, name: str, alert: Alert, subject: str, case: Case, standing: Standing | None, old: bool
+) -> Standing | None:
+    """What is known of a subject after a look, None while the condition does not hold."""
+    kind = kind_of(alert)
+    if case.holds is None:
+        return standing
+    if not case.holds:
+        if standing is not None and standing.said and case.back is not None:
+            teller.say("back", name, subject, Said(*case.back, {"kind": kind}))
+        return None
+    if standing is None:
+        standing = Standing(since=teller.now, found=old)
+    if standing.found:
+        return standing
+    lasts = teller.now - standing.since
+    if not standing.said:
+        if lasts < alert.hold:
+            return standing
+        teller.say(kind, name, subject, case.said)
+    elif _reminder_due(teller, alert, standing):
+        title, text, names = case.said
+        text = f"{text} It has been so for {words_of(lasts)}."
+        teller.say(kind, name, subject, Said(f"Still: {title}", text, names))
+    else:
+        return standing
+    return msgspec.structs.replace(standing, said=standing.said + 1, said_at=teller.now)
 
-    alert: Alert
-    delivered: tuple[str, ...] = ()
+
+def _reminder_due(teller: _Teller, alert: Alert, standing: Standing) -> bool:
+    messages = teller.messages
+    treated = treatment(alert)
+    if (
+        not (messages.remind_after and teller.reminds)
+        or isinstance(treated, Happening)
+        or not treated.reminds
+    ):
+        return False
+    gap = float(messages.remind_after)
+    for _ in range(standing.said - 1):
+        gap *= messages.remind_growth
+        if gap >= messages.remind_max:
+            break
+    return teller.now - (standing.said_at or 0) >= min(gap, messages.remind_max)
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a restart must not forget."""
-
-    standing: Standing = Standing()
-    outbox: tuple[Parcel, ...] = ()
+# Blindness ------------------------------------------------------------------------------------------
 
 
-def observe(rule: Rule, memory: Memory, seen: Balance | Unreadable, now: float) -> Memory:
-    """The memory after a reading; new alerts wait in its outbox."""
-    standing, alerts = step(rule, memory.standing, seen, now)
-    return Memory(standing=standing, outbox=(*memory.outbox, *(Parcel(alert=alert) for alert in alerts)))
+def _look_about(
+    teller: _Teller, file: File, seen: Observation, before: Mapping[str, Blindness]
+) -> dict[str, Blindness]:
+    """Say what can't be read, and what can be again: each at once, as it is often all of a market."""
+    trouble = _trouble(file, seen, teller.now)
+    after = {part: _failed(before.get(part), failed, teller.now) for part, failed in trouble.items()}
+    blind = [part for part in after if after[part].said and not (part in before and before[part].said)]
+    sighted = [part for part in before if before[part].said and part not in trouble]
+    if blind:
+        reasons = [
+            f"{part}: {trouble[part].reason} ({_tries(after[part])} since"
+            f" {local(after[part].since, teller.messages):%H:%M %Z})"
+            for part in blind
+        ]
+        text = (
+            "\n".join(reasons)
+            + f"\nNo action is taken on data older than {file.stale_after}; alerts that need"
+            " it say nothing until it can be read again."
+        )
+        names = {"parts": _listed(blind), "stale_after": str(file.stale_after)}
+        teller.say("blind", "", _listed(blind), Said(f"Can't read {_listed(blind)}", text, names))
+    if sighted:
+        title, text = f"Can read {_listed(sighted)} again", f"{_listed(sighted)}: all is well again."
+        teller.say("sighted", "", _listed(sighted), Said(title, text, {"parts": _listed(sighted)}))
+    return after
 
 
-def delivered(memory: Memory, index: int, target: str, targets: frozenset[str]) -> Memory:
-    """The memory after a delivery; a parcel leaves the outbox when every present target has it."""
-    parcel = memory.outbox[index]
-    parcel = Parcel(alert=parcel.alert, delivered=(*parcel.delivered, target))
-    rest = () if targets <= set(parcel.delivered) else (parcel,)
-    outbox = (*memory.outbox[:index], *rest, *memory.outbox[index + 1 :])
-    return Memory(standing=memory.standing, outbox=outbox)
+def _trouble(file: File, seen: Observation, now: int) -> dict[str, Failed]:
+    """Why what the file needs is not known now, by part."""
+    readings: dict[str, Reading[Any] | None] = {
+        WALLETS: seen.wallets, OFFERS: seen.offers, SERVERS: seen.servers, ORDERS: seen.orders,
+    }  # fmt: skip
+    old = {
+        part: Failed(f"the last answer is {words_of(now - reading.at)} old")
+        for part, reading in readings.items()
+        if reading is not None and now - reading.at > file.stale_after
+    }
+    missing = missing_wallets(file, seen, now)
+    gone = {f"wallet {name}": Failed(f"there is {text}") for name, text in missing.items()}
+    return {**gone, **old, **seen.failed}
 
 
-def without_delivered(memory: Memory, targets: frozenset[str]) -> Memory:
-    """The memory without parcels that every present target has; a target may be gone since."""
-    waiting = tuple(parcel for parcel in memory.outbox if not targets <= set(parcel.delivered))
-    return Memory(standing=memory.standing, outbox=waiting)
+def _failed(before: Blindness | None, failed: Failed, now: int) -> Blindness:
+    if before is None:
+        return Blindness(since=now, said=failed.final)
+    since, failures = min(before.since, now), before.failures + 1
+    long = failures >= FAILURES_TO_SAY or now - since >= FAILING_SECONDS_TO_SAY
+    return Blindness(since=since, failures=failures, said=before.said or failed.final or long)
+
+
+def _tries(blindness: Blindness) -> str:
+    return "1 try" if blindness.failures == 1 else f"{blindness.failures} tries"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+# Notes ----------------------------------------------------------------------------------------------
+
+
+def _tell_notes(teller: _Teller, notes: Sequence[Note], before: Mapping[str, int]) -> dict[str, int]:
+    """Say those that are new; one that differs in its figures only is not."""
+    after = {key: at for key, at in before.items() if 0 <= teller.now - at < NOTE_FORGOTTEN_SECONDS}
+    for note in notes:
+        key = re.sub(r"\d+(\.\d+)?", "#", f"{note.for_}: {note.text}")
+        if key not in after:
+            drift = note.for_.startswith("settings")
+            title = f"{note.for_} {'differs' if drift else 'needs a look'}"
+            said = Said(title, note.text, {"table": note.for_})
+            teller.say("drift" if drift else "strange", note.for_, note.for_, said)
+        after[key] = teller.now
+    return after

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
-from .file import Budget, File
+from .file import Budget, File, WalletBelow
+from .templates import check_template
 
 Path = tuple[str, ...]
 
 
 def contradictions(file: File) -> list[tuple[Path, str]]:
     """Everything in a file that can't be meant, by the path of the member."""
-    return [*_general(file), *_messages(file), *_budget(("budget",), file.budget)]
+    return [*_general(file), *_messages(file), *_alerts(file), *_budget(("budget",), file.budget)]
 
 
 def _general(file: File) -> Iterator[tuple[Path, str]]:
@@ -32,6 +33,21 @@ def _messages(file: File) -> Iterator[tuple[Path, str]]:
         yield ("messages", "fallback"), "needs an address in notify that could fail"
     if file.alerts and not file.notify:
         yield ("alerts",), "nobody would hear of them: name addresses in notify"
+
+    for kind, text in messages.templates.items():
+        try:
+            check_template(kind, text)
+        except ValueError as problem:
+            yield ("messages", "templates", kind), str(problem)
+
+
+def _alerts(file: File) -> Iterator[tuple[Path, str]]:
+    for name, alert in file.alerts.items():
+        for member in ("below", "hours", "level"):
+            if not getattr(alert, member, 1) > 0:
+                yield ("alerts", name, member), "must be above 0"
+        if isinstance(alert, WalletBelow) and alert.back_above is not None and alert.back_above < alert.below:
+            yield ("alerts", name, "back_above"), f"must not be less than below ({alert.below:g})"
 
 
 def _budget(path: Path, budget: Budget) -> Iterator[tuple[Path, str]]:

@@ -4,21 +4,32 @@ from collections.abc import Mapping
 
 import msgspec
 
+from openclore.api.orders import OrderType
+
 from .actions import PlaceOrder
 
 # Alerts ---------------------------------------------------------------------------------------------
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one alert about one subject (a wallet, a server, an order).
+    """An alert's condition that holds for one subject (a wallet, a server, an order) since then (Unix s).
 
-    `since`: when its condition began to hold (Unix s), None while it does not. `said_at`, `said`: when it was
-    last said, and how often since it began.
+    `said_at`, `said`: when it was last said, and how often. `found`: it was so when first looked at, which is
+    no news.
     """
 
-    since: int | None = None
+    since: int
     said_at: int | None = None
     said: int = 0
+    found: bool = False
+
+
+class Blindness(msgspec.Struct, frozen=True, kw_only=True):
+    """So many failures in a row to read something, the first at `since` (Unix s)."""
+
+    since: int
+    failures: int = 1
+    said: bool = False
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,25 +43,32 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parcel(msgspec.Struct, frozen=True, kw_only=True):
-    """Messages that go out together, which targets (by digest of their address) have it, and since when
-    delivery fails (Unix s).
-    """
+    """Messages that go out together, and which targets (by digest of their address) have it."""
 
     messages: tuple[Message, ...]
     delivered: tuple[str, ...] = ()
-    failing_since: int | None = None
 
 
 class AlertsMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """`standings`: alert name, then subject. `gathering`: not yet in a parcel. `next_id` numbers messages.
+    """What was said, and what is to be told.
 
-    `seen`: other things alerts compare with, such as what an order's state was, by alert name and subject.
+    Attributes:
+        standings: by kind and name of the alert ("wallet_below cash"), then subject.
+        seen: other things alerts compare with, in the same order.
+        blind: by what can't be read.
+        notes: those told, with the time they were last made.
+        gathering: not yet in a parcel.
+        failing: targets, by digest of their address, that could not be told since then.
+        next_id: of the next message.
     """
 
     standings: Mapping[str, Mapping[str, Standing]] = {}
     seen: Mapping[str, Mapping[str, str]] = {}
+    blind: Mapping[str, Blindness] = {}
+    notes: Mapping[str, int] = {}
     gathering: tuple[Message, ...] = ()
     outbox: tuple[Parcel, ...] = ()
+    failing: Mapping[str, int] = {}
     next_id: int = 1
 
 
@@ -74,29 +92,73 @@ class PriceMemory(msgspec.Struct, frozen=True, kw_only=True):
 # Fleets ---------------------------------------------------------------------------------------------
 
 
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that a fleet holds.
+class Spent(msgspec.Struct, frozen=True):
+    """Dollars spent in an hour and in a day (UTC, by their number since 1970), and ever."""
 
-    `usd_per_hour` with fees; `usd_spent` what it has cost so far, `usd_spent_at` as of when. `ready_at`: when
-    its checks first passed; `failures`: of the checks since they last passed.
+    hour: int = 0
+    in_hour: float = 0.0
+    day: int = 0
+    in_day: float = 0.0
+    total: float = 0.0
+
+    def __add__(self, other: "Spent") -> "Spent":
+        """Both together, in the later of their hours and days."""
+        hour, day = max(self.hour, other.hour), max(self.day, other.day)
+        return Spent(
+            hour,
+            sum(each.in_hour for each in (self, other) if each.hour == hour),
+            day,
+            sum(each.in_day for each in (self, other) if each.day == day),
+            self.total + other.total,
+        )
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that a fleet holds. Times are Unix s, dollars include fees.
+
+    Attributes:
+        made_at: not later than the order was made.
+        usd_per_hour: what it costs while it runs; `usd_per_hour_max`: the most it ever cost.
+        usd_at_once: the fee for its creation, which is no part of `spent`.
+        spend: what the market last said it has consumed, in its currency.
+        spent: the same in dollars, with fees, as of `spent_at`.
+        starting_at: when its time to get ready began; `ready_at`: when its checks first passed.
+        checked_at: the last check that counted; `failures`: since they last passed.
+        waiting_since: a bid that does not run. `bid_at`: when it was last raised.
+        offline_since, missing_since: its host is not there; the order itself is nowhere to be seen.
+        cancelling_since: when it was last asked to end.
     """
 
     order_id: int
     server_id: int
-    type: str
+    type: OrderType
     currency: str
+    image: str
     made_at: int
     usd_per_hour: float
-    usd_spent: float = 0.0
-    usd_spent_at: int = 0
+    usd_per_hour_max: float
+    usd_at_once: float = 0.0
+    spend: float = 0.0
+    spent: Spent = Spent()
+    spent_at: int = 0
+    starting_at: int = 0
     ready_at: int | None = None
     checked_at: int | None = None
     failures: int = 0
-    lease_until: int | None = None
+    waiting_since: int | None = None
     bid_at: int | None = None
+    offline_since: int | None = None
+    missing_since: int | None = None
+    cancelling_since: int | None = None
+    lease_until: int | None = None
+    ends_at: int | None = None
     owner: int | None = None
     country: str | None = None
-    cancelling_since: int | None = None
+
+    @property
+    def usd_spent(self) -> float:
+        """All it has cost."""
+        return self.spent.total + self.usd_at_once
 
 
 class Exclusion(msgspec.Struct, frozen=True):
@@ -106,26 +168,35 @@ class Exclusion(msgspec.Struct, frozen=True):
     failures: int
 
 
-class Spent(msgspec.Struct, frozen=True):
-    """Dollars spent in the present hour and day (UTC, by their number since 1970), and ever."""
-
-    hour: int = 0
-    in_hour: float = 0.0
-    day: int = 0
-    in_day: float = 0.0
-    total: float = 0.0
-
-
 class FleetMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """`machines` by order id, `excluded` by server id. `known`: ids of orders this fleet is done with.
+    """What is known of a fleet.
 
-    `intents`: orders asked for whose outcome is not yet known, with the time they were asked for.
+    Attributes:
+        machines: by order id.
+        excluded: by server id.
+        intents: orders asked for whose outcome is not yet known, by key.
+        over: what orders that are over have cost.
+        wanted: how many machines the fleet's command or address last asked for.
+        failed_in_row: machines that did not get ready since one did.
+        pause_until: no orders until then (Unix s), because of `pause_reason`.
     """
 
     machines: Mapping[int, Machine] = {}
     excluded: Mapping[int, Exclusion] = {}
     intents: Mapping[str, "Intent"] = {}
-    spent: Spent = Spent()
+    over: Spent = Spent()
+    wanted: int | None = None
+    failed_in_row: int = 0
+    pause_until: int = 0
+    pause_reason: str = ""
+
+    @property
+    def spent(self) -> Spent:
+        """Dollars, as far as the market has told, with the fees for creation in the total only."""
+        spent = self.over
+        for machine in self.machines.values():
+            spent += machine.spent + Spent(total=machine.usd_at_once)
+        return spent
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,19 +1,12 @@
-"""Watching a wallet: read, decide (`alerts`), write down, deliver; again and again.
+"""Watching a wallet: one alert of the autopilot's, without a file.
 
-What was decided is on disk before it is delivered, and leaves only when it was: an alert is not lost by a
+What was decided is on disk before it is delivered, and leaves only when it was: a message is not lost by a
 restart or a failed delivery, and is said twice only if the machine stops between a delivery and noting it.
 """
 
-import contextlib
-import fcntl
-import hashlib
-import logging
-import math
-import os
+import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -21,22 +14,19 @@ import msgspec
 
 from openclore.api.wallets import Wallet
 from openclore.client.errors import CloreError, NotFoundError, SetupError, SignInError
-from openclore.client.profiles import replace_file
 
-from .alerts import (
-    BACK_ABOVE_FACTOR,
-    Balance,
-    Memory,
-    Rule,
-    Unreadable,
-    delivered,
-    observe,
-    plain,
-    without_delivered,
-)
+from .alerts import missing_wallets, plan_alerts
+from .checks import contradictions
+from .file import Coin, File, Messages, Span, WalletBelow
+from .memory import AlertsMemory
+from .notify import EXAMPLES, Postman, targets_of
+from .observation import WALLETS, Failed, Observation, Reading
+from .remember import Keeper, digest, state_directory
+from .words import plain
 
 IMPATIENT_SECONDS = 60.0
 """While something fails, the next try comes no later than this."""
+NAME = "wallet"
 
 
 class Reader(Protocol):
@@ -45,131 +35,38 @@ class Reader(Protocol):
     def wallets(self) -> list[Wallet]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Somewhere to send alerts. `id` names it in the memory without its address, which holds secrets."""
-
-    id: str
-    label: str
-    send: Callable[[str, str], bool] = field(repr=False)
-
-
-class AlreadyWatchedError(SetupError):
-    """Another process watches the same."""
-
-
-def targets_of(urls: Sequence[str]) -> list[Target]:
-    """Apprise addresses as targets.
+def file_for(
+    wallet: str, below: float, back_above: float | None, notify: tuple[str, ...], every: float = 300
+) -> File:
+    """What to watch, as a file would say it.
 
     Raises:
-        SetupError: one of them is none. Only its scheme is named.
+        SetupError: the marks make no sense, an address can't be used, or there is none.
     """
-    import apprise
-
-    # Apprise logs addresses, and Python prints warnings nobody asked for.
-    logging.getLogger("apprise").handlers[:] = [logging.NullHandler()]
-    logging.getLogger("apprise").propagate = False
-    found = []
-    for number, url in enumerate(urls, 1):
-        scheme = url.partition("://")[0] if "://" in url else ""
-        channel = apprise.Apprise()
-        if not channel.add(url) or len(channel) != 1:
-            known = f"of kind {scheme!r} " if scheme.isalnum() and len(scheme) < 20 else ""
-            raise SetupError(
-                f"Notification address {number} {known}can't be used. It must be an Apprise URL, such as"
-                " mailtos://user:password@example.org or json://host/path, one at a time."
-            )
-        found.append(Target(_digest(url), f"{scheme} ({number})", _sender(channel)))
-    if not found:
-        raise SetupError("Nobody to tell: give --notify URL or OPENCLORE_NOTIFY.")
-    return found
+    file = File(
+        notify=notify,
+        every=Span(every),
+        stale_after=Span(max(every, 300)),
+        messages=Messages(digest=Span(0)),
+        alerts={NAME: WalletBelow(wallet=Coin(wallet), below=below, back_above=back_above)},
+    )
+    if not notify:
+        raise SetupError(f"Nobody to tell: give --notify URL or OPENCLORE_NOTIFY, such as {EXAMPLES}.")
+    for path, problem in contradictions(file):
+        raise SetupError(f"--{path[-1].replace('_', '-')} {problem}.")
+    targets_of(notify)
+    return file
 
 
-def _sender(channel: object) -> Callable[[str, str], bool]:
-    def send(title: str, body: str) -> bool:
-        try:
-            return bool(channel.notify(title=title, body=body))  # type: ignore[attr-defined]
-        except Exception:  # a plug-in's bug must not end the watch
-            return False
-
-    return send
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:24]
-
-
-def rule_for(wallet: str, below: float, back_above: float | None) -> Rule:
-    """The rule, with its usual upper mark.
-
-    Raises:
-        SetupError: the marks make no sense.
-    """
-    upper = below * BACK_ABOVE_FACTOR if back_above is None else back_above
-    if not (math.isfinite(below) and below > 0):
-        raise SetupError("The amount to alert below must be above 0.")
-    if not (math.isfinite(upper) and upper >= below):
-        raise SetupError(
-            "The amount from which the balance is back must not be less than the one to alert below."
-        )
-    return Rule(wallet=wallet, below=below, back_above=upper)
-
-
-# Memory ---------------------------------------------------------------------------------------------
-
-
-def default_state_directory() -> Path:
-    """`$XDG_STATE_HOME/openclore/watch`."""
-    root = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(root) if Path(root).is_absolute() else Path("~/.local/state").expanduser()
-    return base / "openclore" / "watch"
-
-
-def memory_path(directory: Path, rule: Rule, base_url: str, key_digest: str) -> Path:
+def memory_path(directory: Path | None, wallet: str, below: float, base_url: str, key_digest: str) -> Path:
     """Where a watch keeps its memory: one file per wallet, threshold, address and key."""
-    name = "".join(c if c.isalnum() else "-" for c in rule.wallet)[:40]
-    return directory / f"{name}-{_digest(rule.wallet, rule.below, base_url, key_digest)}.json"
-
-
-@contextlib.contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Keep a second watch from using the same memory.
-
-    Raises:
-        AlreadyWatchedError: there is one.
-        SetupError: the directory can't be used.
-    """
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as problem:
-        raise SetupError(f"{path.parent} can't be used: {problem.strerror}") from problem
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyWatchedError("This wallet is already watched with this threshold.") from None
-        yield
-    finally:
-        os.close(lock)
-
-
-def load(path: Path, tell: Callable[[str], None]) -> Memory:
-    """What the last watch left; nothing if there was none."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Memory)
-    except FileNotFoundError:
-        return Memory()
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as problem:
-        tell(f"{path} can't be read ({problem}); starting afresh, a message may come twice.")
-        return Memory()
-
-
-# The watch ------------------------------------------------------------------------------------------
+    name = "".join(c if c.isalnum() else "-" for c in wallet)[:40]
+    file = f"{name}-{digest(wallet, below, base_url, key_digest)}.sqlite"
+    return (directory or state_directory() / "watch") / file
 
 
 class Watch:
-    """One wallet, one rule, some targets.
+    """One wallet.
 
     Args:
         tell: hears what happens, for a log.
@@ -179,18 +76,18 @@ class Watch:
     def __init__(
         self,
         clore: Reader,
-        rule: Rule,
-        targets: Sequence[Target],
-        path: Path,
+        file: File,
+        keeper: Keeper,
         *,
         tell: Callable[[str], None],
         date: Callable[[], float] = time.time,
     ) -> None:
-        self.rule = rule
-        self.memory = load(path, tell)
         self._clore = clore
-        self._targets = list(targets)
-        self._path = path
+        self._file = file
+        self._keeper = keeper
+        self._memory = keeper.memory.alerts
+        self._seen = Observation()
+        self._postman = Postman(tell, date=date)
         self._tell = tell
         self._date = date
 
@@ -201,66 +98,48 @@ class Watch:
             SignInError: the key is not accepted; said to the targets if it was before.
             NotFoundError: the account has no such wallet, and never had as far as this watch knows.
         """
-        problem: CloreError | None = None
-        seen: Balance | Unreadable
-        try:
-            seen = self._read()
-        except CloreError as error:
-            problem = error
-            never_read = self.memory.standing.low is None
-            if never_read and isinstance(error, SignInError | NotFoundError):
-                raise
-            seen = Unreadable(str(error), final=isinstance(error, SignInError))
-            self._tell(f"Can't read {self.rule.wallet}: {error}")
-        self._keep(observe(self.rule, self.memory, seen, self._date()))
-        done = self._deliver()
-        if isinstance(problem, SignInError):
-            raise problem
-        return done and problem is None
+        refused = self._look()
+        ever_read = bool(self._memory.seen)
+        if refused and not ever_read:
+            raise refused
+        planned = plan_alerts(self._file, self._seen, self._memory, (), int(self._date()))
+        if not ever_read and (missing := missing_wallets(self._file, self._seen, int(self._date()))):
+            raise NotFoundError(f"There is {'; '.join(missing.values())}.")
+        self._keep(planned)
+        self._postman.deliver(self._file, self._memory, self._keep)
+        if refused:
+            raise refused
+        return not (self._memory.outbox or self._memory.gathering or self._memory.blind)
 
-    def run(self, every: float, sleep: Callable[[float], None] = time.sleep) -> None:
+    def run(self, sleep: Callable[[float], None] = time.sleep) -> None:
         """Watch until something raises; a failed round is followed by an earlier one."""
         while True:
             well = self.once()
-            sleep(every if well else min(every, IMPATIENT_SECONDS))
+            sleep(self._file.every if well else min(self._file.every, IMPATIENT_SECONDS))
 
-    def _read(self) -> Balance:
-        found = self._clore.wallets()
-        wallet = next((w for w in found if w.wire_name == self.rule.wallet), None)
-        if wallet is None:
-            names = ", ".join(w.wire_name for w in found) or "none"
-            raise NotFoundError(f"There is no wallet {self.rule.wallet!r} here; there is: {names}.")
-        if wallet.available is None or not math.isfinite(wallet.available):
-            raise NotFoundError(f"The wallet {self.rule.wallet!r} has no balance.")
-        self._tell(f"{self.rule.wallet}: {plain(wallet.available)}")
-        return Balance(wallet.available)
-
-    def _deliver(self) -> bool:
-        """Try every target that lacks something, oldest first; whether nothing is left."""
-        present = frozenset(target.id for target in self._targets)
-        self._keep(without_delivered(self.memory, present))
-        for target in self._targets:
-            index = 0
-            while index < len(self.memory.outbox):
-                parcel = self.memory.outbox[index]
-                if target.id in parcel.delivered:
-                    index += 1
-                    continue
-                when = datetime.fromtimestamp(parcel.alert.at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-                if not target.send(parcel.alert.title, f"{parcel.alert.body} ({when})"):
-                    self._tell(f"Could not tell {target.label}: {parcel.alert.title}; trying again later.")
-                    break
-                self._tell(f"Told {target.label}: {parcel.alert.title}")
-                before = len(self.memory.outbox)
-                self._keep(delivered(self.memory, index, target.id, present))
-                index += len(self.memory.outbox) == before
-        return not self.memory.outbox
-
-    def _keep(self, memory: Memory) -> None:
-        if memory == self.memory:
-            return
-        self.memory = memory
+    def _look(self) -> SignInError | None:
+        """Read the wallets; what went wrong if trying again won't help."""
+        at = int(self._date())
         try:
-            replace_file(self._path, msgspec.json.encode(memory))
-        except OSError as problem:
-            self._tell(f"{self._path} can't be written ({problem.strerror}); a restart would forget.")
+            found = {wallet.wire_name: wallet.available for wallet in self._clore.wallets()}
+        except CloreError as error:
+            refused = error if isinstance(error, SignInError) else None
+            failed = {WALLETS: Failed(str(error), final=refused is not None)}
+            self._seen = msgspec.structs.replace(self._seen, failed=failed)
+            self._tell(f"Can't read the wallets: {error}")
+            return refused
+        balances = {name: balance for name, balance in found.items() if balance is not None}
+        self._seen = Observation(wallets=Reading(balances, at))
+        for alert in self._file.alerts.values():
+            if isinstance(alert, WalletBelow) and alert.wallet in balances:
+                self._tell(f"{alert.wallet}: {plain(balances[alert.wallet])}")
+        return None
+
+    def _keep(self, alerts: AlertsMemory) -> None:
+        if alerts == self._memory:
+            return
+        self._memory = alerts
+        try:
+            self._keeper.keep(msgspec.structs.replace(self._keeper.memory, alerts=alerts))
+        except sqlite3.Error as problem:
+            self._tell(f"{self._keeper.path} can't be written ({problem}); a restart would forget.")

@@ -64,25 +64,20 @@ def watch(
 
     Apprise addresses hold passwords: prefer OPENCLORE_NOTIFY to --notify, which other users can see.
     """
-    from openclore.autopilot.watch import (
-        Watch,
-        default_state_directory,
-        memory_path,
-        only_one,
-        rule_for,
-        targets_of,
-    )
+    from openclore.autopilot.remember import Keeper
+    from openclore.autopilot.watch import Watch, file_for, memory_path
 
-    rule = rule_for(options.currency(wallet), below, back_above)
+    name = options.currency(wallet)
     log = _log_json if json else _log
-    targets = targets_of(notify or os.environ.get("OPENCLORE_NOTIFY", "").split())
+    urls = notify or os.environ.get("OPENCLORE_NOTIFY", "").split()
+    file = file_for(name, below, back_above, tuple(urls), every)
     with _terminable(), options.client(profile, base_url) as clore:
-        path = memory_path(state_dir or default_state_directory(), rule, clore.base_url, clore.key_digest)
-        with only_one(path):
-            watching = Watch(clore, rule, targets, path, tell=log)
+        market = (clore.base_url, clore.key_digest)
+        with Keeper(memory_path(state_dir, name, below, *market), market) as keeper:
+            watching = Watch(clore, file, keeper, tell=log)
             if not once:
-                log(f"Watching {rule.wallet} at {clore.base_url} every {every:g} s; Ctrl-C ends it.")
-                watching.run(every)
+                log(f"Watching {name} at {clore.base_url} every {every:g} s; Ctrl-C ends it.")
+                watching.run()
             elif not watching.once():
                 raise typer.Exit(1)
 

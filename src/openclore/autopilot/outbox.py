@@ -1,0 +1,119 @@
+"""What was said but not yet told to everybody. Pure.
+
+Messages gather until they go out as one parcel; a parcel leaves the outbox when every target has it.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from .file import Messages
+from .memory import AlertsMemory, Message, Parcel
+
+PARCEL_MESSAGES_MAX = 50
+GIVE_UP_SECONDS = 7 * 86_400
+"""What somebody has is no longer tried elsewhere after so long."""
+
+
+def local(when: int, messages: Messages) -> datetime:
+    """A moment (Unix s) in the file's timezone."""
+    return datetime.fromtimestamp(when, ZoneInfo(messages.timezone))
+
+
+def is_quiet(messages: Messages, now: int) -> bool:
+    return any(hours.covers(local(now, messages)) for hours in messages.quiet)
+
+
+def is_stuck(memory: AlertsMemory) -> bool:
+    """Whether the last parcel still is with nobody, so that what comes now can as well go as one later."""
+    return bool(memory.failing and memory.outbox and not memory.outbox[-1].delivered)
+
+
+def due_at(messages: Messages, memory: AlertsMemory) -> int | None:
+    """When what gathers is to go out (Unix s), quiet hours aside; None: nothing gathers, or it must wait."""
+    return memory.gathering[0].at + messages.digest if memory.gathering and not is_stuck(memory) else None
+
+
+def packed(messages: Messages, memory: AlertsMemory, now: int) -> AlertsMemory:
+    """With what gathered long enough in a parcel; nothing is packed in quiet hours."""
+    due = due_at(messages, memory)
+    if due is None or now < due or is_quiet(messages, now):
+        return memory
+    size = PARCEL_MESSAGES_MAX
+    parcels = [
+        Parcel(messages=memory.gathering[start : start + size])
+        for start in range(0, len(memory.gathering), size)
+    ]
+    return msgspec.structs.replace(memory, gathering=(), outbox=(*memory.outbox, *parcels))
+
+
+def first_lacking(memory: AlertsMemory, target: str) -> Parcel | None:
+    """The oldest parcel that a target has not."""
+    return next((parcel for parcel in memory.outbox if target not in parcel.delivered), None)
+
+
+def first_for_fallback(
+    messages: Messages, memory: AlertsMemory, fallback: str, targets: Iterable[str], now: int
+) -> Parcel | None:
+    """The oldest parcel that a target lacks which has failed for long, and that the fallback has not."""
+    late = [target for target in targets if has_failed_long(messages, memory, target, now)]
+    return next(
+        (
+            parcel
+            for parcel in memory.outbox
+            if fallback not in parcel.delivered and any(target not in parcel.delivered for target in late)
+        ),
+        None,
+    )
+
+
+def has_failed_long(messages: Messages, memory: AlertsMemory, target: str, now: int) -> bool:
+    since = memory.failing.get(target)
+    return since is not None and now - since >= messages.fallback_after
+
+
+def delivered(memory: AlertsMemory, parcel: Parcel, target: str) -> AlertsMemory:
+    """After a target took a parcel."""
+    outbox = tuple(
+        Parcel(messages=one.messages, delivered=(*one.delivered, target))
+        if one.messages == parcel.messages and target not in one.delivered
+        else one
+        for one in memory.outbox
+    )
+    failing = {other: since for other, since in memory.failing.items() if other != target}
+    return msgspec.structs.replace(memory, outbox=outbox, failing=failing)
+
+
+def failed(memory: AlertsMemory, target: str, now: int) -> AlertsMemory:
+    """After a target could not be told."""
+    failing = {**memory.failing, target: min(memory.failing.get(target, now), now)}
+    return msgspec.structs.replace(memory, failing=failing)
+
+
+def tidy(memory: AlertsMemory, targets: frozenset[str], fallbacks: frozenset[str], now: int) -> AlertsMemory:
+    """Without parcels that every target has, or that somebody has for long while others fail."""
+    outbox = tuple(parcel for parcel in memory.outbox if not _is_done(parcel, targets, now))
+    failing = {target: since for target, since in memory.failing.items() if target in targets | fallbacks}
+    return msgspec.structs.replace(memory, outbox=outbox, failing=failing)
+
+
+def rendered(messages: Messages, parcel: Parcel) -> tuple[str, str]:
+    """A parcel's title and text."""
+    first, *others = parcel.messages
+    if not others:
+        return first.title, _with_time(messages, first)
+    return (
+        f"{len(parcel.messages)} messages: {first.title}, ...",
+        "\n\n".join(f"{one.title}\n{_with_time(messages, one)}" for one in parcel.messages),
+    )
+
+
+def _is_done(parcel: Parcel, targets: frozenset[str], now: int) -> bool:
+    old = now - parcel.messages[-1].at > GIVE_UP_SECONDS
+    return targets <= set(parcel.delivered) or (old and bool(parcel.delivered))
+
+
+def _with_time(messages: Messages, message: Message) -> str:
+    return f"{message.body} ({local(message.at, messages):%Y-%m-%d %H:%M %Z})"
