@@ -1,7 +1,7 @@
 """openclore marketplace."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -29,6 +29,28 @@ MACHINE = [
 ]
 """What tables of offers end with, see `machine`."""
 
+Gpu = Annotated[str | None, typer.Option(metavar="TEXT", help="GPU model contains TEXT.")]
+Gpus = Annotated[int | None, typer.Option(metavar="N", help="At least N GPUs.")]
+Vram = Annotated[float | None, typer.Option(metavar="GB", help="At least so much memory per GPU.")]
+MaxPricePerHour = Annotated[
+    float | None, typer.Option(metavar="AMOUNT", help="At most AMOUNT an hour, in --currency.")
+]
+PricesIn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"Only offers payable in NAME, prices in it: {options.CURRENCY_HELP}. "
+        "Without: the cheapest accepted currency, in dollars.",
+    ),
+]
+Country = Annotated[str | None, typer.Option(metavar="CC", help="Country code, such as DE.")]
+All = Annotated[bool, typer.Option("--all", help="Include rented servers.")]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help=f"Show N offers, 0 for all. At a terminal {LIMIT_AT_TERMINAL}."),
+]
+SORT_HELP = "Cheapest or largest first."
+
 
 class Sort(StrEnum):
     PRICE = "price"
@@ -43,30 +65,16 @@ class Sort(StrEnum):
 
 @guarded
 def marketplace(
-    gpu: Annotated[str | None, typer.Option(metavar="TEXT", help="GPU model contains TEXT.")] = None,
-    gpus: Annotated[int | None, typer.Option(metavar="N", help="At least N GPUs.")] = None,
+    gpu: Gpu = None,
+    gpus: Gpus = None,
     max_gpus: Annotated[int | None, typer.Option(metavar="N", help="At most N GPUs.")] = None,
-    vram: Annotated[float | None, typer.Option(metavar="GB", help="At least so much memory per GPU.")] = None,
-    max_price_per_hour: Annotated[
-        float | None, typer.Option(metavar="AMOUNT", help="At most AMOUNT an hour, in --currency.")
-    ] = None,
-    currency: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"Only offers payable in NAME, prices in it: {options.CURRENCY_HELP}. "
-            "Without: the cheapest accepted currency, in dollars.",
-        ),
-    ] = None,
-    country: Annotated[str | None, typer.Option(metavar="CC", help="Country code, such as DE.")] = None,
-    all: Annotated[bool, typer.Option("--all", help="Include rented servers.")] = False,  # noqa: A002
-    sort: Annotated[Sort, typer.Option(help="Cheapest or largest first.")] = Sort.PRICE,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            min=0, metavar="N", help=f"Show N offers, 0 for all. At a terminal {LIMIT_AT_TERMINAL}."
-        ),
-    ] = None,
+    vram: Vram = None,
+    max_price_per_hour: MaxPricePerHour = None,
+    currency: PricesIn = None,
+    country: Country = None,
+    all: All = False,  # noqa: A002
+    sort: Annotated[Sort, typer.Option(help=SORT_HELP)] = Sort.PRICE,
+    limit: Limit = None,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
@@ -82,18 +90,14 @@ def marketplace(
     for keep in _filters(gpu, gpus, max_gpus, vram, max_price_per_hour, coin, country):
         found = [offer for offer in found if keep(offer)]
     found.sort(key=lambda offer: _sort_key(offer, sort, coin))
-    if limit is None:
-        limit = LIMIT_AT_TERMINAL if sys.stdout.isatty() and not json else 0
-    shown = found[:limit] if limit else found
+    shown = found[: rows_max(limit, as_json=json) or None]
     if json:
         show_json(shown)
         return
     show_table(_columns(coin, all), [_row(offer, coin, all) for offer in shown], empty=_nothing(listed))
     if shown and coin is None and all_unpriced(shown):
         say("These have no price in dollars; --currency btc or clore shows prices in coins.")
-    if len(shown) < len(found):
-        say(f"{len(shown)} of {len(found)} offers; --limit 0 shows all.")
-    explain_simulated(shown)
+    explain(shown, len(found))
 
 
 def _filters(
@@ -208,8 +212,16 @@ def gpu_name(specs: Specs | None) -> str:
     return f"sim {gpu_model(specs)}" if specs and specs.runtime == "simulated" else gpu_model(specs)
 
 
-def explain_simulated(offers: Iterable[Offer]) -> None:
-    """Say what "sim" means, if any of these is."""
+def rows_max(limit: int | None, *, as_json: bool) -> int:
+    """How many offers to show; 0: all."""
+    at_terminal = sys.stdout.isatty() and not as_json
+    return (LIMIT_AT_TERMINAL if at_terminal else 0) if limit is None else limit
+
+
+def explain(offers: Sequence[Offer], total: int) -> None:
+    """Say what the table of these does not: that there are more, and what "sim" means if any of them is."""
+    if len(offers) < total:
+        say(f"{len(offers)} of {total} offers; --limit 0 shows all.")
     if any(offer.specs and offer.specs.runtime == "simulated" for offer in offers):
         say("sim: simulated; no container runs there.")
 

@@ -1,6 +1,5 @@
 """openclore search: the market, searched by itself."""
 
-import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,10 +7,10 @@ import typer
 
 from openclore.api.open.offers import PAGE_MAX, FoundOffer
 
+from . import marketplace as offers
 from . import options
 from .errors import guarded
-from .marketplace import LIMIT_AT_TERMINAL, MACHINE, UNITS, explain_simulated, gb, gpu_name, machine
-from .output import Column, price, say, show_json, show_table
+from .output import Column, price, show_json, show_table
 
 if TYPE_CHECKING:
     from openclore.client import Clore
@@ -30,38 +29,24 @@ _ON_THE_WIRE = {Sort.GPUS: "-gpu_count", Sort.VRAM: "-vram", Sort.RELIABILITY: "
 
 @guarded
 def search(
-    gpu: Annotated[str | None, typer.Option(metavar="TEXT", help="GPU model contains TEXT.")] = None,
-    gpus: Annotated[int | None, typer.Option(metavar="N", help="At least N GPUs.")] = None,
+    gpu: offers.Gpu = None,
+    gpus: offers.Gpus = None,
     exact_gpus: Annotated[int | None, typer.Option(metavar="N", help="Exactly N GPUs.")] = None,
-    vram: Annotated[float | None, typer.Option(metavar="GB", help="At least so much memory per GPU.")] = None,
+    vram: offers.Vram = None,
     ram: Annotated[float | None, typer.Option(metavar="GB", help="At least so much main memory.")] = None,
-    max_price_per_hour: Annotated[
-        float | None, typer.Option(metavar="AMOUNT", help="At most AMOUNT an hour, in --currency.")
-    ] = None,
+    max_price_per_hour: offers.MaxPricePerHour = None,
     reliability: Annotated[
         float | None,
         typer.Option(metavar="SHARE", help="There for at least this share of the last 14 days: 0.99."),
     ] = None,
-    country: Annotated[str | None, typer.Option(metavar="CC", help="Country code, such as DE.")] = None,
-    currency: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"Only offers payable in NAME, prices in it: {options.CURRENCY_HELP}. "
-            "Without: the cheapest accepted currency, in dollars.",
-        ),
-    ] = None,
+    country: offers.Country = None,
+    currency: offers.PricesIn = None,
     spot: Annotated[
         bool, typer.Option("--spot", help="Compare the lowest bids instead of the prices on demand.")
     ] = False,
-    all: Annotated[bool, typer.Option("--all", help="Include rented servers.")] = False,  # noqa: A002
-    sort: Annotated[Sort, typer.Option(help="Cheapest or largest first.")] = Sort.PRICE,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            min=0, metavar="N", help=f"Show N offers, 0 for all. At a terminal {LIMIT_AT_TERMINAL}."
-        ),
-    ] = None,
+    all: offers.All = False,  # noqa: A002
+    sort: Annotated[Sort, typer.Option(help=offers.SORT_HELP)] = Sort.PRICE,
+    limit: offers.Limit = None,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
@@ -85,10 +70,8 @@ def search(
         "rented": all or None,
         "sort": _ON_THE_WIRE.get(sort, sort.value),
     }
-    if limit is None:
-        limit = LIMIT_AT_TERMINAL if sys.stdout.isatty() and not json else 0
     with options.client(profile, base_url) as clore:
-        found, total = _found(clore, filters, limit)
+        found, total = _found(clore, filters, offers.rows_max(limit, as_json=json))
     if json:
         show_json(found)
         return
@@ -97,9 +80,7 @@ def search(
         [_row(hit, with_rented=all) for hit in found],
         empty="No server on this market fits. Loosen a filter, or add --all for rented ones.",
     )
-    if len(found) < total:
-        say(f"{len(found)} of {total} offers; --limit 0 shows all.")
-    explain_simulated(hit.offer for hit in found)
+    offers.explain([hit.offer for hit in found], total)
 
 
 def _found(clore: "Clore", filters: dict[str, Any], limit: int) -> tuple[list[FoundOffer], int]:
@@ -116,14 +97,14 @@ def _found(clore: "Clore", filters: dict[str, Any], limit: int) -> tuple[list[Fo
 
 
 def _columns(unit: str, *, spot: bool, with_rented: bool) -> list[Column]:
-    shown = UNITS.get(unit, unit)
+    shown = offers.UNITS.get(unit, unit)
     return [
         Column("ID", justify="right"),
         Column("GPU", flexible=True),
         Column("VRAM", rank=2, justify="right"),
         Column(f"LOWEST BID {shown}/HOUR" if spot else f"{shown}/HOUR", justify="right"),
         *([Column("RENTED", rank=3)] if with_rented else []),
-        *MACHINE,
+        *offers.MACHINE,
     ]
 
 
@@ -131,9 +112,9 @@ def _row(hit: FoundOffer, *, with_rented: bool) -> list[object]:
     offer = hit.offer
     return [
         offer.id,
-        gpu_name(offer.specs),
-        gb(offer.specs.gpuram if offer.specs else None),
+        offers.gpu_name(offer.specs),
+        offers.gb(offer.specs.gpuram if offer.specs else None),
         price(hit.price_per_hour, hit.price_currency),
         *(["yes" if offer.rented else "no"] if with_rented else []),
-        *machine(offer),
+        *offers.machine(offer),
     ]
