@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from openclore.client import Clore
 
 PAGE = 1_000
+Kinds = Annotated[
+    list[str] | None, typer.Option(metavar="KIND", help="Only this kind, such as order_ended; repeatable.")
+]
 EVENT_COLUMNS = [Column("TIME"), Column("EVENT"), Column("WHAT", rank=1, flexible=True)]
 COLUMNS = [
     Column("EVENT ID", rank=3, justify="right"),
@@ -32,9 +35,7 @@ def events(
     after: Annotated[
         int | None, typer.Option(min=0, metavar="ID", help="Only what happened after this event.")
     ] = None,
-    kind: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="Only this kind, such as order_ended.")
-    ] = None,
+    kind: Kinds = None,
     order: Annotated[int | None, typer.Option(min=1, metavar="ID", help="Only about this order.")] = None,
     server: Annotated[int | None, typer.Option(min=1, metavar="ID", help="Only about this server.")] = None,
     follow: Annotated[

@@ -8,6 +8,7 @@ from openclore.api.open.webhooks import Delivery, Webhook
 
 from . import options
 from .errors import guarded
+from .events import Kinds
 from .output import Column, local_time, say, show_facts, show_json, show_table
 
 webhook = typer.Typer(
@@ -31,9 +32,7 @@ Id = Annotated[int, typer.Argument(min=1, metavar="ID", help="From openclore web
 @guarded
 def add(
     url: Annotated[str, typer.Argument(help="Where to send events, https://...")],
-    kind: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="Only this kind, such as order_ended.")
-    ] = None,
+    kind: Kinds = None,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
@@ -55,7 +54,7 @@ def list_webhooks(
     if json:
         show_json(found)
         return
-    rows = [(hook.id, hook.url, ", ".join(hook.kinds) or "all") for hook in found]
+    rows = [(hook.id, hook.url, _kinds(hook)) for hook in found]
     show_table(COLUMNS, rows, empty="You have no webhooks.")
 
 
@@ -73,7 +72,7 @@ def show(
     if json:
         show_json(found)
         return
-    show_facts([("Webhook", found.id), ("URL", found.url), ("Kinds", ", ".join(found.kinds) or "all")])
+    show_facts([("Webhook", found.id), ("URL", found.url), ("Kinds", _kinds(found))])
     show_table(DELIVERIES, map(_row, found.deliveries or ()), empty="Nothing was sent yet.")
 
 
@@ -134,6 +133,10 @@ def _show_secret(made: Webhook, *, as_json: bool) -> None:
         return
     say("Keep this secret: it is not shown again.")
     show_facts([("Webhook", made.id), ("URL", made.url), ("Secret", made.secret)])
+
+
+def _kinds(hook: Webhook) -> str:
+    return ", ".join(hook.kinds) or "all"
 
 
 def _row(delivery: Delivery) -> list[object]:
