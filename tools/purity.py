@@ -10,7 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "src" / "openclore"
 PURE = [
     *sorted((ROOT / "rules").glob("*.py")),
-    ROOT / "autopilot" / "alerts.py",
+    *(
+        ROOT / "autopilot" / f"{name}.py"
+        for name in ("actions", "alerts", "file", "memory", "observation", "pricing", "servers", "settings")
+    ),
     ROOT / "host" / "plan.py",
     ROOT / "host" / "runtime.py",
 ]
@@ -18,8 +21,10 @@ ALLOWED_IMPORTS = {
     "base64",
     "collections",
     "dataclasses",
+    "datetime",
     "decimal",
     "enum",
+    "fnmatch",
     "functools",
     "heapq",
     "ipaddress",
@@ -30,9 +35,12 @@ ALLOWED_IMPORTS = {
     "re",
     "statistics",
     "typing",
+    "zoneinfo",
 }
 OWN = ("openclore.api", "openclore.rules")
 FORBIDDEN_CALLS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
+CLOCKS = {"now", "utcnow", "today"}
+"""Methods that `datetime` has."""
 
 
 def violations(file: Path) -> list[str]:
@@ -54,6 +62,8 @@ def violations(file: Path) -> list[str]:
             isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN_CALLS
         ):
             found.append(f"{file}:{node.lineno}: calls {node.func.id}")
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCKS:
+            found.append(f"{file}:{node.lineno}: looks at the clock with {node.func.attr}()")
         found += [f"{file}:{node.lineno}: imports {name}" for name in names if not _allowed(name)]
     return found
 
