@@ -355,12 +355,13 @@ def test_a_persons_own_words_take_the_place_of_the_text():
 # When it goes out -----------------------------------------------------------------------------------
 
 
-def test_what_comes_up_together_goes_out_together():
-    memory = remembered(file_with(LOW, digest=Span(120)), wallets(99, 200, 99))
-    assert [[message.kind for message in parcel.messages] for parcel in memory.outbox] == [
-        ["wallet_below", "back", "wallet_below"]
-    ]
-    assert len(remembered(file_with(LOW, digest=Span(180)), wallets(99, 200, 99)).gathering) == 3
+def test_the_first_message_goes_out_at_once_and_what_comes_soon_after_as_one():
+    def parcels(looks: int) -> list[list[str]]:
+        memory = remembered(file_with(LOW, digest=Span(240)), wallets(99, 200, 99, 200, 99, 200)[:looks])
+        return [[message.kind for message in parcel.messages] for parcel in memory.outbox]
+
+    assert [len(parcels(looks)) for looks in range(1, 7)] == [1, 1, 1, 1, 2, 2]
+    assert parcels(6) == [["wallet_below"], ["back", "wallet_below", "back", "wallet_below"]]
 
 
 def test_quiet_hours_say_nothing_and_lose_nothing():

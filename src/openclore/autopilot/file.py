@@ -107,7 +107,7 @@ class Messages(Table, kw_only=True):
 
     Attributes:
         fallback: Apprise addresses to tell when one of `notify` has failed for `fallback_after`.
-        digest: alerts within so long are sent as one message; 0s: each at once.
+        digest: after a message, what comes up within so long is sent as one at its end; 0s: in every round.
         quiet: when nothing is sent; what came up is sent afterwards, as one message.
         timezone: of `quiet`, of timetables and schedules: "Europe/Berlin".
         remind_after: what still holds is said again after so long, then after `remind_growth` times as long

@@ -57,7 +57,7 @@ class AlertsMemory(msgspec.Struct, frozen=True, kw_only=True):
         seen: other things alerts compare with, in the same order.
         blind: by what can't be read.
         notes: those told, with the time they were last made.
-        gathering: not yet in a parcel.
+        gathering: not yet in a parcel; the last one was packed at `packed_at` (Unix s).
         failing: targets, by digest of their address, that could not be told since then.
         next_id: of the next message.
     """
@@ -67,6 +67,7 @@ class AlertsMemory(msgspec.Struct, frozen=True, kw_only=True):
     blind: Mapping[str, Blindness] = {}
     notes: Mapping[str, int] = {}
     gathering: tuple[Message, ...] = ()
+    packed_at: int | None = None
     outbox: tuple[Parcel, ...] = ()
     failing: Mapping[str, int] = {}
     next_id: int = 1
@@ -200,10 +201,14 @@ class FleetMemory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that was about to be made at `at` (Unix s), and may have been."""
+    """An order that was about to be made at `at` (Unix s), and may have been.
+
+    `unclear_at`: when it was asked for without learning what became of it.
+    """
 
     at: int
     order: PlaceOrder
+    unclear_at: int = 0
 
 
 # All ------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from .outbox import (
     first_for_fallback,
     first_lacking,
     has_failed_long,
+    is_quiet,
     local,
     packed,
     rendered,
@@ -160,15 +161,12 @@ class Postman:
         kept = memory
         while True:
             now = int(self._date())
-            memory = packed(file.messages, tidy(self._with_results(memory), *known, now), now)
+            memory = tidy(packed(file.messages, self._with_results(memory), now), *known, now)
             if memory != kept:
                 keep(memory)
                 kept = memory
-            for line in targets:
-                self._send(line, first_lacking(memory, line.target.id), file.messages, "")
-            for line in fallbacks:
-                late = first_for_fallback(file.messages, memory, line.target.id, ids, now)
-                self._send(line, late, file.messages, _excuse(file.messages, memory, targets, now))
+            if not is_quiet(file.messages, now):
+                self._send_all(targets, fallbacks, file.messages, memory, now)
             busy = [line for line in (*targets, *fallbacks) if line.sending]
             if not busy:
                 return
@@ -192,6 +190,21 @@ class Postman:
                 self._lines[name] = _Line(target)
             lines.append(self._lines[name])
         return lines
+
+    def _send_all(
+        self,
+        targets: Sequence["_Line"],
+        fallbacks: Sequence["_Line"],
+        messages: Messages,
+        memory: AlertsMemory,
+        now: int,
+    ) -> None:
+        for line in targets:
+            self._send(line, first_lacking(memory, line.target.id), messages, "")
+        ids = [line.target.id for line in targets]
+        for line in fallbacks:
+            late = first_for_fallback(messages, memory, line.target.id, ids, now)
+            self._send(line, late, messages, _excuse(messages, memory, targets, now))
 
     def _send(self, line: "_Line", parcel: Parcel | None, messages: Messages, excuse: str) -> None:
         if parcel is None or line.sending or line.rests(self._date()):

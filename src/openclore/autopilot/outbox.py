@@ -31,22 +31,18 @@ def is_stuck(memory: AlertsMemory) -> bool:
     return bool(memory.failing and memory.outbox and not memory.outbox[-1].delivered)
 
 
-def due_at(messages: Messages, memory: AlertsMemory) -> int | None:
-    """When what gathers is to go out (Unix s), quiet hours aside; None: nothing gathers, or it must wait."""
-    return memory.gathering[0].at + messages.digest if memory.gathering and not is_stuck(memory) else None
-
-
 def packed(messages: Messages, memory: AlertsMemory, now: int) -> AlertsMemory:
-    """With what gathered long enough in a parcel; nothing is packed in quiet hours."""
-    due = due_at(messages, memory)
-    if due is None or now < due or is_quiet(messages, now):
+    """With what gathered in a parcel, unless one was packed a moment ago, or hours are quiet."""
+    lately = memory.packed_at is not None and 0 <= now - memory.packed_at < messages.digest
+    if not memory.gathering or lately or is_stuck(memory) or is_quiet(messages, now):
         return memory
     size = PARCEL_MESSAGES_MAX
     parcels = [
         Parcel(messages=memory.gathering[start : start + size])
         for start in range(0, len(memory.gathering), size)
     ]
-    return msgspec.structs.replace(memory, gathering=(), outbox=(*memory.outbox, *parcels))
+    outbox = (*memory.outbox, *parcels)
+    return msgspec.structs.replace(memory, gathering=(), outbox=outbox, packed_at=now)
 
 
 def first_lacking(memory: AlertsMemory, target: str) -> Parcel | None:
