@@ -94,6 +94,14 @@ def test_a_cursor_without_an_event_is_one_too(connect):
     assert script.requests[1].headers["last-event-id"] == "41"
 
 
+def test_a_stream_that_breaks_before_its_first_event_misses_none(connect):
+    headers = HEADERS | {"Last-Event-ID": "41"}
+    quiet = httpx2.Response(200, headers=headers, stream=Breaking(b":\n\n"))
+    clore, script = connect(lambda _: quiet, whole(event(42)))
+    assert first(clore, 1) == [42]
+    assert [r.headers.get("last-event-id") for r in script.requests] == [None, "41"]
+
+
 def test_it_is_opened_again_for_ever_once_it_was_open(connect):
     clore, script = connect(whole(event(1)), *[reply(b"", 503)] * 30, whole(event(2)))
     assert first(clore, 2) == [1, 2]

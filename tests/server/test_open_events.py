@@ -1,12 +1,16 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from openclore.api.open.events import StreamEvents
 from openclore.rules.policy import Webhooks
 from openclore.server import streams
 from openclore.server.courier import Courier
+from openclore.server.door import Call
 from openclore.server.watchers import Watchers
 from openclore.store import events as event_log
 from openclore.store.events import Kind
@@ -68,6 +72,17 @@ def test_a_stream_goes_on_only_from_an_events_id(door: Door, header: str) -> Non
     status, reply = door.call("events/stream", open=True, headers=headers)
     assert (status, reply["code"]) == (400, 2)
     assert reply["error"].startswith("Last-Event-ID: ")
+
+
+def test_a_stream_says_where_it_begins(door: Door) -> None:
+    service, key = door.service, door.service.keys.look_up(door.keys["renter"])
+    with door.world.store.reading() as tx:
+        newest = event_log.newest(tx)
+    asked = cast("Any", SimpleNamespace(headers={}))
+    call = Call(service, key, door.world.now, asked, {}, service.voice("/open/v1", key), None, "")
+    for after, begins in ((None, newest), (1, 1)):
+        stream = cast("Any", asyncio.run(streams.stream_events(call, StreamEvents(after=after))))
+        assert stream.headers["Last-Event-ID"] == str(begins)
 
 
 def test_a_stream_that_was_refused_counts_for_nothing(door: Door) -> None:

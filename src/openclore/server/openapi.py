@@ -30,6 +30,7 @@ from ..api.open.endpoints import (
     REPLAYED_HEADER,
     STREAM_EVENTS,
 )
+from ..api.open.events import LAST_EVENT_ID
 
 V1_DOCUMENT = "/openapi/v1.json"
 OPEN_DOCUMENT = "/openapi/open-v1.json"
@@ -342,7 +343,7 @@ _IF_NONE_MATCH: Json = {
     "schema": {"type": "string"},
 }
 _LAST_EVENT_ID: Json = {
-    "name": "Last-Event-ID",
+    "name": LAST_EVENT_ID,
     "in": "header",
     "description": "Says the same as `after`; browsers send it when they connect again.",
     "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..api.codes import HTTP_STATUS, Code
 from ..api.dialects import DIALECT_HEADER
-from ..api.open.events import Event, StreamEvents
+from ..api.open.events import LAST_EVENT_ID, Event, StreamEvents
 from ..rules.refused import InvalidInput
 from ..store.accounts import ApiKey
 from ..store.events import Kind
@@ -21,7 +21,6 @@ from .watchers import Watcher
 HEARTBEAT_SECONDS = 15.0
 RETRY_AFTER_SECONDS = 5
 """When to ask again for a stream that would be one too many."""
-LAST_EVENT_ID = "Last-Event-ID"
 _COMMENT = b":\n\n"
 
 log = structlog.get_logger()
@@ -50,6 +49,7 @@ async def stream_events(call: Call, request: StreamEvents) -> AnyResponse:
         headers={
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
+            LAST_EVENT_ID: str(start),
             DIALECT_HEADER: call.voice.dialect,
         },
     )

@@ -7,6 +7,8 @@ import msgspec
 from ..base import Id, Part, Reply, Request
 
 PAGE_MAX = 1_000
+LAST_EVENT_ID = "Last-Event-ID"
+"""The header of a stream's request, and of its answer: the event after which it begins."""
 
 EventKinds = Annotated[str, msgspec.Meta(max_length=1_024)]
 """Comma-separated kinds."""
@@ -27,7 +29,8 @@ class ReadEvents(Request):
 
 class StreamEvents(Request):
     """Events from now on, or after the cursor `after`. The header `Last-Event-ID` says the same and counts
-    for more, so that a reader that reconnects misses nothing.
+    for more, so that a reader that reconnects misses nothing. The answer has it too: the cursor of a reader
+    whose connection breaks before the first event.
 
     A quiet stream sends a comment every 15 s. It ends when its key is revoked or the market restarts. One
     stream too many for an account is refused with code 5.

@@ -13,6 +13,7 @@ import httpx2
 
 from openclore.api.base import Empty, Reply
 from openclore.api.endpoints import MY_ORDERS, Endpoint
+from openclore.api.open.events import LAST_EVENT_ID
 from openclore.api.orders import MyOrders
 
 from .. import _requests, _wire
@@ -202,7 +203,7 @@ class AsyncCaller:
         message = _requests.outgoing(endpoint, request, self.base_url)
         message.headers["Accept"] = "text/event-stream"
         if last_event_id is not None:
-            message.headers["Last-Event-ID"] = str(last_event_id)
+            message.headers[LAST_EVENT_ID] = str(last_event_id)
         silence = max(self._timeout, STREAM_SILENCE_SECONDS)
         async with AsyncExitStack() as stack:
             async with self._turn(endpoint):

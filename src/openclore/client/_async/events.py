@@ -7,7 +7,7 @@ import httpx2
 import msgspec
 
 from openclore.api.open.endpoints import STREAM_EVENTS
-from openclore.api.open.events import Event, StreamEvents
+from openclore.api.open.events import LAST_EVENT_ID, Event, StreamEvents
 
 from .._extra import remember
 from .._retry import backoff
@@ -29,6 +29,9 @@ async def stream_events(caller: AsyncCaller, request: StreamEvents) -> AsyncIter
             asked = msgspec.structs.replace(request, after=after)
             async with caller.stream(STREAM_EVENTS, asked, after) as stream:
                 opened = True
+                begins = stream.response.headers.get(LAST_EVENT_ID, "")
+                if after is None and begins.isdecimal():
+                    after = int(begins)
                 async for message in stream:
                     failures = 0
                     if message.id.isdecimal() and int(message.id) > (after or 0):

@@ -14,6 +14,7 @@ import httpx2
 
 from openclore.api.base import Empty, Reply
 from openclore.api.endpoints import MY_ORDERS, Endpoint
+from openclore.api.open.events import LAST_EVENT_ID
 from openclore.api.orders import MyOrders
 
 from .. import _requests, _wire
@@ -203,7 +204,7 @@ class Caller:
         message = _requests.outgoing(endpoint, request, self.base_url)
         message.headers["Accept"] = "text/event-stream"
         if last_event_id is not None:
-            message.headers["Last-Event-ID"] = str(last_event_id)
+            message.headers[LAST_EVENT_ID] = str(last_event_id)
         silence = max(self._timeout, STREAM_SILENCE_SECONDS)
         with ExitStack() as stack:
             with self._turn(endpoint):

@@ -8,7 +8,7 @@ import httpx2
 import msgspec
 
 from openclore.api.open.endpoints import STREAM_EVENTS
-from openclore.api.open.events import Event, StreamEvents
+from openclore.api.open.events import LAST_EVENT_ID, Event, StreamEvents
 
 from .._extra import remember
 from .._retry import backoff
@@ -30,6 +30,9 @@ def stream_events(caller: Caller, request: StreamEvents) -> Iterator[Event]:
             asked = msgspec.structs.replace(request, after=after)
             with caller.stream(STREAM_EVENTS, asked, after) as stream:
                 opened = True
+                begins = stream.response.headers.get(LAST_EVENT_ID, "")
+                if after is None and begins.isdecimal():
+                    after = int(begins)
                 for message in stream:
                     failures = 0
                     if message.id.isdecimal() and int(message.id) > (after or 0):
