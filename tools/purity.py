@@ -12,7 +12,20 @@ PURE = [
     *sorted((ROOT / "rules").glob("*.py")),
     *(
         ROOT / "autopilot" / f"{name}.py"
-        for name in ("actions", "alerts", "file", "memory", "observation", "pricing", "servers", "settings")
+        for name in (
+            "actions",
+            "alerts",
+            "conditions",
+            "file",
+            "memory",
+            "observation",
+            "outbox",
+            "pricing",
+            "servers",
+            "settings",
+            "templates",
+            "words",
+        )
     ),
     ROOT / "host" / "plan.py",
     ROOT / "host" / "runtime.py",
@@ -23,6 +36,7 @@ ALLOWED_IMPORTS = {
     "dataclasses",
     "datetime",
     "decimal",
+    "difflib",
     "enum",
     "fnmatch",
     "functools",
@@ -34,6 +48,7 @@ ALLOWED_IMPORTS = {
     "operator",
     "re",
     "statistics",
+    "string",
     "typing",
     "zoneinfo",
 }

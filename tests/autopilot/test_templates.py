@@ -70,8 +70,8 @@ back_above = 4
     with pytest.raises(FileError) as caught:
         read(text)
     assert [str(problem) for problem in caught.value.problems] == [
-        "line 4: messages.templates.outbid: {ordr} is no name, did you mean 'order'?; there is: alert, subject,"
-        " title, text, order, server, image, price, currency",
+        "line 4: messages.templates.outbid: {ordr} is no name, did you mean 'order'?; there is: alert,"
+        " subject, title, text, order, server, image, price, currency",
         "line 10: alerts.cash.back_above: must not be less than below (5)",
     ]
     assert msgspec.structs.asdict(Messages())["templates"] == File().messages.templates == {}

@@ -6,7 +6,6 @@ told just now. Others happen once (an order failed, an event).
 
 import math
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,6 +32,7 @@ from .file import (
     WalletHoursBelow,
 )
 from .observation import Observation, Reading, fresh
+from .servers import named
 from .templates import Figure, Names
 from .words import plain
 
@@ -331,7 +331,7 @@ def _server_offline(alert: ServerOffline, look: Look) -> Cases | None:
             (f"{name} is online again", f"Server {name} is online again."),
         )
         for name, server in servers.items()
-        if _named(name, alert.servers)
+        if named(alert.servers, name)
     }
 
 
@@ -372,11 +372,7 @@ def _rented(patterns: tuple[str, ...], look: Look) -> dict[str, bool | None] | N
             return config.rental_status > 0
         return offer.rented if offer is not None else None
 
-    return {name: rented(name, server) for name, server in servers.items() if _named(name, patterns)}
-
-
-def _named(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return {name: rented(name, server) for name, server in servers.items() if named(patterns, name)}
 
 
 # Prices ---------------------------------------------------------------------------------------------
