@@ -9,11 +9,11 @@ from bot import Bot, Wish
 from openclore.sandbox import Sandbox
 
 HOUR, WEEK = 3_600, 7 * 24 * 3_600
-STEP_SECONDS = 1_800
+STEP_SECONDS = 3_600
 
 
 def live(bot: Bot, sandbox: Sandbox, seconds: int) -> None:
-    """Let the bot step every half an hour, and check after each step what must always hold."""
+    """Let the bot step every hour, and check after each step what must always hold."""
     until = sandbox.clock.now + seconds
     while sandbox.clock.now < until and not bot.stopped:
         bot.step()
