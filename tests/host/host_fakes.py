@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from openclore.api.hostlink import (
     Assignment,
     Assignments,
+    BackgroundJob,
     Beat,
     Container,
     FromAgent,
@@ -89,6 +90,7 @@ class FakeMarket:
         self.hellos: list[Hello] = []
         self.beats: list[Beat] = []
         self.orders: list[Assignment] = []
+        self.background: BackgroundJob | None = None
         self.generation = 1
         self.port = free_port()
         self._connections: set[ServerConnection] = set()
@@ -140,7 +142,7 @@ class FakeMarket:
         return container.state if container else None
 
     def _assignments(self) -> Assignments:
-        return Assignments(generation=self.generation, orders=self.orders)
+        return Assignments(generation=self.generation, orders=self.orders, background=self.background)
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         expected = f"Bearer {self.credential}"

@@ -12,7 +12,7 @@ import pytest
 from aiodocker import Docker
 from host_fakes import an_order, http_get, ports, until
 
-from openclore.api.hostlink import Assignment
+from openclore.api.hostlink import Assignment, BackgroundJob
 from openclore.host import recipe
 from openclore.host.docker import (
     START_TRIES_MAX,
@@ -36,7 +36,8 @@ def an_owner() -> Owner:
 @asynccontextmanager
 async def a_runtime(owner: Owner | None = None, **changes) -> AsyncIterator[DockerRuntime]:
     """Removes all that its owner has when it ends, unless the caller named the owner."""
-    settings = {"bind_address": "127.0.0.1", "pull_retry_seconds": (), "stop_grace_seconds": 0, **changes}
+    at_once = {"pull_retry_seconds": (), "stop_grace_seconds": 0, "background_stop_grace_seconds": 0}
+    settings = {"bind_address": "127.0.0.1", **at_once, **changes}
     runtime = DockerRuntime(await connect_engine(), owner or an_owner(), MACHINE, **settings)
     try:
         yield runtime
@@ -44,6 +45,7 @@ async def a_runtime(owner: Owner | None = None, **changes) -> AsyncIterator[Dock
         if owner is None:
             for order_id in await runtime.look():
                 await runtime.remove(order_id)
+            await runtime.remove_background()
         await runtime.close()
 
 
@@ -97,7 +99,7 @@ def test_an_order_serves_http_on_its_public_port(images):
             heard = []
             assert await runtime.deploy(order, heard.append) == ""
             assert heard == ["creating"]
-            assert await http_get(order.ports[0].public) == "hello\n"
+            await until(lambda: serves(order))
             found = (await runtime.look())[order.order_id]
             assert (found.container.state, found.unfinished) == ("running", False)
 
@@ -413,3 +415,141 @@ async def keeping(runtime: DockerRuntime) -> AsyncIterator[Keeper]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+# The background job ---------------------------------------------------------------------------------
+
+
+def a_job(image: str, revision: int = 1, **changes) -> BackgroundJob:
+    return BackgroundJob(image=image, revision=revision, **changes)
+
+
+async def background(runtime: DockerRuntime) -> dict:
+    """Its container as the engine knows it; empty where there is none."""
+    containers = await runtime._background_containers()
+    return await containers[0].show() if containers else {}
+
+
+async def background_runs(runtime: DockerRuntime, revision: int = 1) -> bool:
+    found = await runtime.look_background()
+    return (found.state, found.revision) == ("running", revision)
+
+
+async def background_says(runtime: DockerRuntime, expected: str) -> bool:
+    (container,) = await runtime._background_containers()
+    return expected in "".join(await container.log(stdout=True, stderr=True))
+
+
+def test_the_job_makes_way_for_an_order_and_goes_on_after_it(images):
+    async def scenario():
+        async with a_runtime() as runtime, keeping(runtime) as keeper:
+            script = "echo for $WHO >> /ran; cat /ran; exec sleep 1000"
+            job = a_job(images.shell, command=script, env={"WHO": "me"})
+            keeper.assign([], background=job)
+            await until(lambda: background_runs(runtime))
+            await until(lambda: background_says(runtime, "for me"))
+            order = an_order(images.web, ports=ports(80))
+            keeper.assign([order], background=job)
+            await until(lambda: serves(order))
+            stopped, served = await background(runtime), await inspect(runtime, order.order_id)
+            assert stopped["State"]["Running"] is False
+            assert stopped["State"]["FinishedAt"] <= served["State"]["StartedAt"]
+            keeper.assign([], background=job)
+            await until(lambda: background_runs(runtime))
+            await until(lambda: background_says(runtime, "for me\r\nfor me"))
+            assert (await background(runtime))["Id"] == stopped["Id"]
+            assert await runtime.look() == {}
+
+    asyncio.run(scenario())
+
+
+def test_the_job_is_isolated_like_an_order_and_has_no_ports(images):
+    async def scenario():
+        async with a_runtime() as runtime:
+            await runtime.run_background(a_job(images.web))
+            container = await background(runtime)
+            host = container["HostConfig"]
+            assert container["Name"].startswith("/openclore-background-1-")
+            assert host["PortBindings"] in (None, {})
+            assert (host["Privileged"], host["Binds"], container["Mounts"]) == (False, None, [])
+            assert host["SecurityOpt"] == ["no-new-privileges:true"]
+            assert host["Memory"] == recipe.memory_limit_bytes(MACHINE.memory_bytes)
+            assert list(container["NetworkSettings"]["Networks"]) == [container["Name"][1:]]
+            assert await runtime.look() == {}
+
+    asyncio.run(scenario())
+
+
+def test_the_next_agent_adopts_a_job_replaces_it_when_it_changed_and_removes_it(images):
+    async def scenario():
+        async with a_runtime() as first:
+            job = a_job(images.shell)
+            await first.run_background(job)
+            before = await background(first)
+            async with a_runtime(first._owner) as second, keeping(second) as keeper:
+                keeper.assign([], background=job)
+                await until(lambda: keeper._background.found.state == "running")
+                after = await background(second)
+                assert (after["Id"], after["State"]) == (before["Id"], before["State"])
+                keeper.assign([], background=a_job(images.web, revision=2))
+                await until(lambda: background_runs(second, revision=2))
+                keeper.assign([])
+                await until(lambda: keeper._background.found.state == "absent")
+            assert await background(first) == {}
+            assert await first._background_networks() == []
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_ends_is_started_again(images):
+    async def scenario():
+        async with a_runtime() as runtime, keeping(runtime) as keeper:
+            keeper.assign([], background=a_job(images.shell, command="echo tick >> /ran; cat /ran"))
+            await until(lambda: background_runs_or_ended(runtime))
+            await until(lambda: background_says(runtime, "tick\r\ntick"))
+
+    asyncio.run(scenario())
+
+
+async def background_runs_or_ended(runtime: DockerRuntime) -> bool:
+    return (await runtime.look_background()).state != "absent"
+
+
+def test_a_job_without_an_image_leaves_nothing_and_says_why(images):
+    async def scenario():
+        async with a_runtime() as runtime:
+            with pytest.raises(DeploymentFailed, match="was not found locally"):
+                await runtime.run_background(a_job("127.0.0.1:9/openclore-no-such-image:1"))
+            assert await background(runtime) == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_job_whose_network_somebody_pruned_is_made_anew(images):
+    async def scenario():
+        async with a_runtime() as runtime:
+            await runtime.run_background(a_job(images.shell))
+            await runtime.stop_background()
+            await runtime._remove_networks(await runtime._background_networks())
+            with pytest.raises(RuntimeTrouble, match="could not be started"):
+                await runtime.run_background(a_job(images.shell))
+            await runtime.run_background(a_job(images.shell))
+            assert await background_runs(runtime)
+
+    asyncio.run(scenario())
+
+
+def test_no_start_that_was_cut_short_outlives_a_stop(images):
+    async def scenario():
+        async with a_runtime() as runtime:
+            await runtime.run_background(a_job(images.shell))
+            for tenths in range(4):
+                await runtime.stop_background()
+                start = asyncio.create_task(runtime.run_background(a_job(images.shell)))
+                await asyncio.sleep(0.02 + tenths / 20)
+                start.cancel()
+                await asyncio.gather(start, return_exceptions=True)
+                await runtime.stop_background()
+                assert (await runtime.look_background()).state == "stopped"
+
+    asyncio.run(scenario())

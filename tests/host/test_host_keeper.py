@@ -10,13 +10,17 @@ from host_fakes import SOON, an_order, http_get, ports, until
 from openclore.api.hostlink import Container
 from openclore.host import plan
 from openclore.host.keeper import Keeper
-from openclore.host.runtime import DeploymentFailed, Found, RuntimeTrouble
+from openclore.host.runtime import DeploymentFailed, Found, FoundBackground, RuntimeTrouble
 from openclore.host.simulated import SSH_BANNER, SimulatedRuntime, SimulatedTuner
 from openclore.host.state import LastWord
 
 
 class ScriptedRuntime:
-    """Holds containers in a dict; `deploy` waits for `gate` and then raises `failure`, if there is one."""
+    """Holds containers in a dict; `deploy` waits for `gate` and then raises `failure`, if there is one.
+
+    Starting the background job waits for `background_gate` and raises `background_failure`. `steps` is what
+    was done, in order.
+    """
 
     name = "scripted"
 
@@ -28,6 +32,12 @@ class ScriptedRuntime:
         self.away = False
         self.deployed: list[int] = []
         self.removed: list[int] = []
+        self.background = FoundBackground()
+        self.background_gate = asyncio.Event()
+        self.background_gate.set()
+        self.background_failure: Exception | None = None
+        self.steps: list[str] = []
+        self.looks = 0
 
     async def look(self):
         if self.away:
@@ -41,6 +51,7 @@ class ScriptedRuntime:
         if self.failure:
             raise self.failure
         self.deployed.append(order.order_id)
+        self.steps.append("deploy")
         self.there[order.order_id] = Found(Container(order_id=order.order_id, state="running"))
         return "a remark"
 
@@ -49,6 +60,29 @@ class ScriptedRuntime:
             raise RuntimeTrouble("the engine is away")
         self.removed.append(order_id)
         self.there.pop(order_id, None)
+        self.steps.append("remove")
+
+    async def look_background(self):
+        self.looks += 1
+        return self.background
+
+    async def run_background(self, job):
+        self.steps.append(f"start {job.revision}")
+        await self.background_gate.wait()
+        if self.background_failure:
+            raise self.background_failure
+        self.background = FoundBackground("running", job.revision)
+
+    async def stop_background(self):
+        if self.away:
+            raise RuntimeTrouble("the engine is away")
+        self.steps.append("stop job")
+        if self.background.state == "running":
+            self.background = FoundBackground("stopped", self.background.revision)
+
+    async def remove_background(self):
+        self.steps.append("remove job")
+        self.background = FoundBackground()
 
     async def close(self):
         pass

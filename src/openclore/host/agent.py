@@ -211,8 +211,10 @@ async def _left_behind(runtime: Runtime, identity: Identity) -> str:
     if runtime.name != "docker":
         return ""
     with suppress(RuntimeTrouble):
-        found = (await runtime.look()).values()
-        running = sum(one.container.state == "running" for one in found)
-        if found:
-            return "\n" + left_behind(len(found), running, Owner(identity.market, identity.server_id).labels)
+        states: list[str] = [found.container.state for found in (await runtime.look()).values()]
+        background = (await runtime.look_background()).state
+        states += [] if background == "absent" else [background]
+        if states:
+            owner = Owner(identity.market, identity.server_id)
+            return "\n" + left_behind(len(states), states.count("running"), owner.labels)
     return ""

@@ -1,6 +1,6 @@
-"""Orders as containers of a Docker Engine.
+"""Orders and the background job as containers of a Docker Engine.
 
-What belongs to an order is found by its labels, never by name: two agents can share an engine, and a
+What belongs to them is found by its labels, never by name: two agents can share an engine, and a
 container somebody else made is never touched.
 """
 
@@ -19,11 +19,18 @@ import psutil
 from aiodocker import Docker, DockerError
 from aiodocker.containers import DockerContainer
 
-from openclore.api.hostlink import Assignment, Container
+from openclore.api.hostlink import Assignment, BackgroundJob, Container
 
 from . import recipe, sentences
 from .recipe import Machine, Owner
-from .runtime import DeploymentFailed, Found, Progress, RuntimeMissing, RuntimeTrouble
+from .runtime import (
+    DeploymentFailed,
+    Found,
+    FoundBackground,
+    Progress,
+    RuntimeMissing,
+    RuntimeTrouble,
+)
 from .state import PrivateImages
 
 CALL_SECONDS_MAX = 60.0
@@ -33,8 +40,11 @@ START_TRIES_MAX = 5
 """With the keeper's pauses, enough for an engine to let go of a port whose last holder just left."""
 STOP_GRACE_SECONDS = 2
 """Short: what the container's processes could still save goes away with its files."""
+BACKGROUND_STOP_GRACE_SECONDS = 1
+"""An order waits for it."""
 ENGINE_STOP_SECONDS_MAX = 60.0
 ARCHIVE_BYTES_MAX = 8_192
+ALIVE = ("running", "paused", "restarting")
 UNREACHABLE = {502, 503, 504, 900}
 """Statuses that speak of the engine, not of the request; 900 is the library's "no connection"."""
 
@@ -83,6 +93,7 @@ class DockerRuntime:
         pull_retry_seconds: Sequence[float] = PULL_RETRY_SECONDS,
         pull_seconds_max: float = PULL_SECONDS_MAX,
         stop_grace_seconds: int = STOP_GRACE_SECONDS,
+        background_stop_grace_seconds: int = BACKGROUND_STOP_GRACE_SECONDS,
     ) -> None:
         self._engine = engine
         self._owner = owner
@@ -91,6 +102,7 @@ class DockerRuntime:
         self._pull_retry_seconds = pull_retry_seconds
         self._pull_seconds_max = pull_seconds_max
         self._stop_grace_seconds = stop_grace_seconds
+        self._background_stop_grace_seconds = background_stop_grace_seconds
         self._failed_starts: Counter[int] = Counter()
         self._private_images = private_images or {}
         self._note_private_images = note_private_images
@@ -120,15 +132,46 @@ class DockerRuntime:
     async def remove(self, order_id: int) -> None:
         async with _translated():
             for container in await self._containers(order_id):
-                await self._remove_container(container)
-            for network in await self._networks(order_id):
-                with _absent_is_fine():
-                    async with _bounded(CALL_SECONDS_MAX):
-                        await (await self._engine.networks.get(network["Id"])).delete()
+                await self._remove_container(container, self._stop_grace_seconds)
+            await self._remove_networks(await self._networks(order_id))
             if order_id in self._private_images:
                 await self._remove_image(self._private_images[order_id])
                 self._set_private_image(order_id, None)
         del self._failed_starts[order_id]
+
+    async def look_background(self) -> FoundBackground:
+        async with _translated():
+            for container in await self._background_containers():
+                return FoundBackground(
+                    "running" if container["State"] in ALIVE else "stopped",
+                    revision=int(container["Labels"][recipe.BACKGROUND_LABEL]),
+                    detail=container["Status"],
+                )
+            return FoundBackground()
+
+    async def run_background(self, job: BackgroundJob) -> None:
+        async with _translated():
+            existing = await self._background_containers()
+            container = existing[0] if existing else await self._create_background(job)
+            try:
+                await self._start(container, recipe.background_files(job))
+            except DockerError as error:
+                if error.status not in UNREACHABLE:
+                    await self.remove_background()  # what can't start is made anew the next time
+                raise RuntimeTrouble(sentences.start_failure(error.message).sentence) from error
+
+    async def stop_background(self) -> None:
+        async with _translated():
+            for container in await self._background_containers():
+                with _absent_is_fine():
+                    async with _bounded(CALL_SECONDS_MAX):
+                        await container.stop(t=self._background_stop_grace_seconds)
+
+    async def remove_background(self) -> None:
+        async with _translated():
+            for container in await self._background_containers():
+                await self._remove_container(container, self._background_stop_grace_seconds)
+            await self._remove_networks(await self._background_networks())
 
     async def close(self) -> None:
         await self._engine.close()
@@ -156,7 +199,7 @@ class DockerRuntime:
         order_id = _order_id(container["Labels"])
         if container["State"] == "created":
             return _being_created(order_id)
-        if container["State"] in ("running", "paused", "restarting"):
+        if container["State"] in ALIVE:
             ports = frozenset(port["PublicPort"] for port in container["Ports"] if "PublicPort" in port)
             return Found(Container(order_id=order_id, state="running"), public_ports=ports)
         try:
@@ -197,24 +240,27 @@ class DockerRuntime:
         return recipe.sentence_in(archive)
 
     async def _provide_image(self, order: Assignment, progress: Progress) -> None:
-        if not recipe.is_image_name(order.image):
-            raise DeploymentFailed(f"'{order.image}' is not a valid image name")
         others_private = {image for other, image in self._private_images.items() if other != order.order_id}
         if order.image not in others_private and await self._has_image(order.image):
             return
         progress("pulling")
         if order.registry_auth:
             self._set_private_image(order.order_id, order.image)
+        await self._pull_patiently(order.image, order.registry_auth)
+
+    async def _pull_patiently(self, image: str, registry_auth: str) -> None:
         for retry_seconds in (*self._pull_retry_seconds, None):
-            message = await self._pull(order)
-            if not message and await self._has_image(order.image):
+            message = await self._pull(image, registry_auth)
+            if not message and await self._has_image(image):
                 return
-            verdict = sentences.pull_failure(order.image, message, bool(order.registry_auth))
+            verdict = sentences.pull_failure(image, message, bool(registry_auth))
             if verdict.final or retry_seconds is None:
                 raise DeploymentFailed(verdict.sentence)
             await asyncio.sleep(retry_seconds)
 
     async def _has_image(self, image: str) -> bool:
+        if not recipe.is_image_name(image):
+            raise DeploymentFailed(f"'{image}' is not a valid image name")
         try:
             async with _bounded(CALL_SECONDS_MAX):
                 await self._engine.images.inspect(image)
@@ -226,28 +272,26 @@ class DockerRuntime:
             raise
         return True
 
-    async def _pull(self, order: Assignment) -> str:
+    async def _pull(self, image: str, registry_auth: str) -> str:
         """The engine's message where the pull failed, else empty.
 
         Not `images.pull`: that makes the first part of "user/image" the registry's address, which engines
         that compare addresses then take for other people's credentials.
         """
         headers = {}
-        if order.registry_auth:
-            credentials = recipe.registry_credentials(order.image, order.registry_auth)
+        if registry_auth:
+            credentials = recipe.registry_credentials(image, registry_auth)
             encoded = base64.urlsafe_b64encode(msgspec.json.encode(credentials))
             headers["X-Registry-Auth"] = encoded.decode()
-        params = {"fromImage": order.image}
-        if not {":", "@"} & set(order.image.rpartition("/")[2]):
+        params = {"fromImage": image}
+        if not {":", "@"} & set(image.rpartition("/")[2]):
             params["tag"] = "latest"
         try:
             async with asyncio.timeout(self._pull_seconds_max):
                 return await self._pull_stream(params, headers)
         except TimeoutError as error:
             minutes = round(self._pull_seconds_max / 60)
-            raise DeploymentFailed(
-                f"image '{order.image}' could not be pulled within {minutes} minutes"
-            ) from error
+            raise DeploymentFailed(f"image '{image}' could not be pulled within {minutes} minutes") from error
         except aiohttp.ClientError as error:
             raise RuntimeTrouble(f"the Docker Engine broke off a pull: {error}") from error
         except DockerError as error:
@@ -305,13 +349,29 @@ class DockerRuntime:
 
     async def _start_first_time(self, order: Assignment, container: DockerContainer) -> None:
         try:
-            if archive := recipe.our_files(order):
-                async with _bounded(CALL_SECONDS_MAX):
-                    await container.put_archive("/", archive)  # type: ignore[no-untyped-call]
-            async with _bounded(CALL_SECONDS_MAX):
-                await container.start()
+            await self._start(container, recipe.our_files(order))
         except DockerError as error:
             raise self._start_error(order, error) from error
+
+    async def _start(self, container: DockerContainer, archive: bytes) -> None:
+        """Start it with these files in it; one that runs already stays as it is."""
+        if archive:
+            async with _bounded(CALL_SECONDS_MAX):
+                await container.put_archive("/", archive)  # type: ignore[no-untyped-call]
+        async with _bounded(CALL_SECONDS_MAX):
+            await container.start()
+
+    async def _create_background(self, job: BackgroundJob) -> DockerContainer:
+        # An image that a renter's credentials brought is none of the host's business.
+        if job.image in self._private_images.values() or not await self._has_image(job.image):
+            await self._pull_patiently(job.image, registry_auth="")
+        if not await self._background_networks():
+            async with _bounded(CALL_SECONDS_MAX):
+                await self._engine.networks.create(recipe.background_network_config(self._owner))
+        (network, *_) = await self._background_networks()
+        config = recipe.background_config(job, self._owner, self._machine, network["Id"])
+        async with _bounded(CALL_SECONDS_MAX):
+            return await self._engine.containers.create(config, name=recipe.background_name(self._owner))
 
     def _start_error(self, order: Assignment, error: DockerError) -> DeploymentFailed | RuntimeTrouble:
         """An order that never ran is given up; an engine that broke down meanwhile is not its fault."""
@@ -345,15 +405,21 @@ class DockerRuntime:
             return sentences.command_failure(error.message)
         return ""
 
-    async def _remove_container(self, container: DockerContainer) -> None:
+    async def _remove_container(self, container: DockerContainer, stop_grace_seconds: int) -> None:
         with _absent_is_fine():
             async with _bounded(CALL_SECONDS_MAX):
-                await container.stop(t=self._stop_grace_seconds)
+                await container.stop(t=stop_grace_seconds)
         with _absent_is_fine():
             async with _bounded(CALL_SECONDS_MAX):
                 await container.delete(force=True, v=True)
         if recipe.PRIVATE_IMAGE_LABEL in container["Labels"]:
             await self._remove_image(container["Image"])
+
+    async def _remove_networks(self, networks: list[dict[str, Any]]) -> None:
+        for network in networks:
+            with _absent_is_fine():
+                async with _bounded(CALL_SECONDS_MAX):
+                    await (await self._engine.networks.get(network["Id"])).delete()
 
     async def _remove_image(self, image: str) -> None:
         """A private image must not stay for the next renter, who may have no right to it."""
@@ -396,18 +462,29 @@ class DockerRuntime:
             return dict(inspected["State"])
 
     async def _containers(self, order_id: int | None = None) -> list[DockerContainer]:
-        """As the engine lists them: with Image, Labels and State."""
-        filters = msgspec.json.encode(self._filters(order_id)).decode()
+        return await self._list_containers(_order_label(order_id))
+
+    async def _networks(self, order_id: int | None = None) -> list[dict[str, Any]]:
+        return await self._list_networks(_order_label(order_id))
+
+    async def _background_containers(self) -> list[DockerContainer]:
+        return await self._list_containers(recipe.BACKGROUND_LABEL)
+
+    async def _background_networks(self) -> list[dict[str, Any]]:
+        return await self._list_networks(recipe.BACKGROUND_LABEL)
+
+    async def _list_containers(self, label: str) -> list[DockerContainer]:
+        """As the engine lists them: with Image, Labels, State and Status."""
+        filters = msgspec.json.encode(self._filters(label)).decode()
         async with _bounded(CALL_SECONDS_MAX):
             return await self._engine.containers.list(all=True, filters=filters)
 
-    async def _networks(self, order_id: int | None = None) -> list[dict[str, Any]]:
+    async def _list_networks(self, label: str) -> list[dict[str, Any]]:
         async with _bounded(CALL_SECONDS_MAX):
-            return await self._engine.networks.list(filters=self._filters(order_id))
+            return await self._engine.networks.list(filters=self._filters(label))
 
-    def _filters(self, order_id: int | None) -> dict[str, list[str]]:
-        order = recipe.ORDER_LABEL if order_id is None else f"{recipe.ORDER_LABEL}={order_id}"
-        return {"label": [order, *(f"{key}={value}" for key, value in self._owner.labels.items())]}
+    def _filters(self, label: str) -> dict[str, list[str]]:
+        return {"label": [label, *(f"{key}={value}" for key, value in self._owner.labels.items())]}
 
 
 @asynccontextmanager
@@ -458,6 +535,11 @@ def _missing(reason: str) -> RuntimeMissing:
     else:
         what = f"no Docker Engine answers: {reason}"
     return RuntimeMissing(f"{what}.\nWithout one, --runtime simulated stands in; it runs no containers.")
+
+
+def _order_label(order_id: int | None) -> str:
+    """What the containers of this order carry, or of any."""
+    return recipe.ORDER_LABEL if order_id is None else f"{recipe.ORDER_LABEL}={order_id}"
 
 
 def _order_id(labels: dict[str, str]) -> int:

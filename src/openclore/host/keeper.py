@@ -4,12 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import msgspec
 
 from openclore.api.gigaspot import GpuClocks
-from openclore.api.hostlink import Assignment, Container, ContainerState
+from openclore.api.hostlink import Assignment, BackgroundJob, Container, ContainerState
 
+from .background import Background
 from .logs import DETAIL_LENGTH_MAX, Trouble, get_logger
 from .plan import Abandon, Action, Actual, Deploy, Moment, Remove, Wanted, plan, report, whose_clocks
 from .runtime import ClocksRefused, DeploymentFailed, Found, Runtime, RuntimeTrouble, Tuner
@@ -57,7 +59,9 @@ class Keeper:
         self._remembered = known or LastWord()
         self._clock_ahead_seconds = self._remembered.clock_ahead_seconds
         self._wanted = Wanted(
-            {order.order_id: order for order in self._remembered.orders}, cut_off_since=steady_clock()
+            {order.order_id: order for order in self._remembered.orders},
+            cut_off_since=steady_clock(),
+            background=self._remembered.background,
         )
         self._found: dict[int, Found] = {}
         self._failed: dict[int, str] = {}
@@ -72,15 +76,16 @@ class Keeper:
         self._reported: list[Container] = []
         self._stale: set[int] = set()
         self._wake = asyncio.Event()
+        self._background = Background(runtime, self._wake.set, retry_seconds, steady_clock)
         self._log = get_logger()
         self._clocks_trouble = Trouble(self._log, "the GPUs run as they should again")
         self._look_trouble = Trouble(self._log, f"the {runtime.name} runtime answers again")
         self._order_troubles: dict[int, Trouble] = {}
 
-    def assign(self, orders: list[Assignment], now: int = 0) -> None:
-        """The market says what should run: this and nothing else. `now` as in `Assignments`."""
+    def assign(self, orders: list[Assignment], now: int = 0, background: BackgroundJob | None = None) -> None:
+        """The market says what should run: this and nothing else. `now`, `background` as in `Assignments`."""
         self._set_clock(now)
-        self._want({order.order_id: order for order in orders}, cut_off_since=None)
+        self._want(Wanted({order.order_id: order for order in orders}, None, background))
         for order_id in self._failed.keys() - self._wanted.orders.keys():
             del self._failed[order_id]
 
@@ -90,12 +95,12 @@ class Keeper:
         orders = dict(self._wanted.orders)
         for order_id in orders.keys() & paid_until.keys():
             orders[order_id] = msgspec.structs.replace(orders[order_id], paid_until=paid_until[order_id])
-        self._want(orders, self._wanted.cut_off_since)
+        self._want(replace(self._wanted, orders=orders))
 
     def cut_off(self) -> None:
         """The market is gone for now."""
         if self._wanted.cut_off_since is None:
-            self._want(dict(self._wanted.orders), cut_off_since=self._steady_clock())
+            self._want(replace(self._wanted, cut_off_since=self._steady_clock()))
 
     def containers(self) -> list[Container]:
         """What to tell the market."""
@@ -105,11 +110,13 @@ class Keeper:
         """See what is there; False where the runtime doesn't answer, and then the last view stays."""
         worked_on = {*self._deploying, *self._removing}
         try:
-            self._found = await self._runtime.look()
+            found = await self._runtime.look()
+            await self._background.look()
         except RuntimeTrouble as trouble:
             self._look_trouble.happened(str(trouble))
             return False
         self._look_trouble.passed()
+        self._found = found
         # What changed hands while we looked may have been seen before or after: the next look tells.
         self._stale = worked_on - {*self._deploying, *self._removing}
         self._settled &= self._found.keys() | worked_on
@@ -140,12 +147,16 @@ class Keeper:
     def _moment(self) -> Moment:
         return Moment(self._clock() + self._clock_ahead_seconds, self._steady_clock())
 
-    def _want(self, orders: dict[int, Assignment], cut_off_since: float | None) -> None:
-        word = LastWord(orders=list(orders.values()), clock_ahead_seconds=self._clock_ahead_seconds)
+    def _want(self, wanted: Wanted) -> None:
+        word = LastWord(
+            orders=list(wanted.orders.values()),
+            background=wanted.background,
+            clock_ahead_seconds=self._clock_ahead_seconds,
+        )
         if _says_more(word, self._remembered):
             self._remember(word)
             self._remembered = word
-        self._wanted = Wanted(orders, cut_off_since)
+        self._wanted = wanted
         self._wake.set()
 
     def _actual(self) -> Actual:
@@ -155,6 +166,9 @@ class Keeper:
             failed=self._failed,
             deploying=self._deploying.keys(),
             removing=self._removing.keys() | self._stale,
+            background=self._background.found,
+            background_work=self._background.work,
+            background_rests_until=self._background.rests_until,
         )
 
     def _act(self, action: Action) -> None:
@@ -165,6 +179,8 @@ class Keeper:
                 self._deploying[order_id].cancel()
             case Remove(order_id):
                 self._start(self._removing, order_id, self._remove(order_id))
+            case _:
+                self._background.act(action)
 
     def _tune(self) -> None:
         """See that the GPUs run as they should; an order being deployed sees to that itself."""
@@ -283,6 +299,7 @@ class Keeper:
         for task in removals:
             task.cancel()
         await asyncio.gather(*deployments, *removals, *tuning, return_exceptions=True)
+        await self._background.stop_working()
 
 
 def _says_more(word: LastWord, remembered: LastWord) -> bool:
@@ -291,6 +308,7 @@ def _says_more(word: LastWord, remembered: LastWord) -> bool:
     before = {order.order_id: order for order in remembered.orders}
     return (
         clock_was_set
+        or word.background != remembered.background
         or {order.order_id for order in word.orders} != before.keys()
         or any(_differs(order, before[order.order_id]) for order in word.orders)
     )

@@ -215,13 +215,13 @@ class Link:
 
     def _obey(self, message: FromMarket) -> None:
         match message:
-            case Assignments(generation=generation, orders=orders, now=now):
+            case Assignments(generation=generation, orders=orders, now=now, background=background):
                 if not self._generation:
                     self._trouble.passed()
                     self._tries = 0
                     self._log.info("the market wants", orders=sorted(order.order_id for order in orders))
                 self._generation = generation
-                self._keeper.assign(orders, now)
+                self._keeper.assign(orders, now, background)
             case Paid(paid_until=paid_until, now=now):
                 self._keeper.extend(paid_until, now)
             case Refused(reason=reason):

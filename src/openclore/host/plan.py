@@ -4,6 +4,12 @@
     wanted no more, still deploying     ──> Abandon, and Remove once it has stopped
     wanted no more, or failed           ──> Remove
 
+The background job has the machine while no order is wanted and none is left; an order waits for its stop:
+
+    free, and it rests no more          ──> RunBackground
+    an order is wanted                  ──> StopBackground, or AbandonBackground while it is being started
+    another revision, or none, wanted   ──> RemoveBackground
+
 "Wanted no more" needs the market's word. An agent that is cut off has only the last word it heard, so it
 removes nothing but what has outlived the time paid for, and deploys nothing that has.
 """
@@ -11,9 +17,9 @@ removes nothing but what has outlived the time paid for, and deploys nothing tha
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
-from openclore.api.hostlink import Assignment, Container, ContainerState
+from openclore.api.hostlink import Assignment, BackgroundJob, Container, ContainerState
 
-from .runtime import Found
+from .runtime import Found, FoundBackground
 
 CUT_OFF_GRACE_SECONDS = 15
 """An agent that just started, or lost the link a moment ago, lets the market speak before it removes."""
@@ -31,19 +37,24 @@ class Moment:
 class Wanted:
     """What the market wanted when it last spoke.
 
-    `cut_off_since` (steady s) is None while the market has spoken on the present connection.
+    `cut_off_since` (steady s) is None while the market has spoken on the present connection. `background` is
+    for the time without orders.
     """
 
     orders: Mapping[int, Assignment] = field(default_factory=dict)
     cut_off_since: float | None = 0.0
+    background: BackgroundJob | None = None
 
     def unwanted(self, order_id: int, now: Moment) -> bool:
         """Whether what runs for this order must go."""
         order = self.orders.get(order_id)
         if self.cut_off_since is None:
             return order is None
-        grace_is_over = now.steady >= self.cut_off_since + CUT_OFF_GRACE_SECONDS
-        return order is not None and now.market >= order.paid_until and grace_is_over
+        return order is not None and now.market >= order.paid_until and self.had_its_say(now)
+
+    def had_its_say(self, now: Moment) -> bool:
+        """Whether the market has spoken, or had time enough to."""
+        return self.cut_off_since is None or now.steady >= self.cut_off_since + CUT_OFF_GRACE_SECONDS
 
     def may_deploy(self, order: Assignment, now: Moment) -> bool:
         """Whether work on this order may begin: the market wants it, or it is paid for while cut off."""
@@ -51,11 +62,37 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class RunBackground:
+    """Have the background job run: start its container, or make it first."""
+
+    job: BackgroundJob
+
+
+@dataclass(frozen=True)
+class AbandonBackground:
+    """Stop starting it; the next plan stops or removes what it left."""
+
+
+@dataclass(frozen=True)
+class StopBackground:
+    """Stop its container at once, and keep it."""
+
+
+@dataclass(frozen=True)
+class RemoveBackground:
+    """Stop its container and take it away."""
+
+
+BackgroundAction = RunBackground | AbandonBackground | StopBackground | RemoveBackground
+
+
+@dataclass(frozen=True)
 class Actual:
     """What there is.
 
     `settled`: orders whose deployment this agent has seen complete. `failed`: order id to the reason.
-    `deploying` and `removing`: orders being worked on right now.
+    `deploying` and `removing`: orders being worked on right now. `background_work`: what is being done about
+    the background job. It is not started again before `background_rests_until` (steady s).
     """
 
     found: Mapping[int, Found] = field(default_factory=dict)
@@ -63,6 +100,9 @@ class Actual:
     failed: Mapping[int, str] = field(default_factory=dict)
     deploying: Set[int] = frozenset()
     removing: Set[int] = frozenset()
+    background: FoundBackground = field(default_factory=FoundBackground)
+    background_work: BackgroundAction | None = None
+    background_rests_until: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +126,7 @@ class Remove:
     order_id: int
 
 
-Action = Deploy | Abandon | Remove
+Action = Deploy | Abandon | Remove | BackgroundAction
 
 
 def plan(wanted: Wanted, actual: Actual, now: Moment) -> list[Action]:
@@ -102,13 +142,17 @@ def plan(wanted: Wanted, actual: Actual, now: Moment) -> list[Action]:
         if order_id in actual.removing or order_id in actual.failed or wanted.unwanted(order_id, now)
     }
     idle_found = [order_id for order_id in sorted(actual.found) if order_id not in busy]
+    background = _background_step(wanted, actual, now)
+    machine_is_clear = not actual.background.may_run and actual.background_work is None
     return [
+        *([background] if background else []),
         *(Abandon(order_id) for order_id in sorted(actual.deploying) if wanted.unwanted(order_id, now)),
         *(Remove(order_id) for order_id in idle_found if order_id in leaving),
         *(
             Deploy(order)
             for order_id, order in sorted(wanted.orders.items())
-            if order_id not in busy
+            if machine_is_clear
+            and order_id not in busy
             and order_id not in actual.failed
             and wanted.may_deploy(order, now)
             and _needs_work(order_id, actual)
@@ -147,6 +191,23 @@ def report(
     for order_id, reason in actual.failed.items():
         containers[order_id] = Container(order_id=order_id, state="failed", detail=reason)
     return [containers[order_id] for order_id in sorted(containers)]
+
+
+def _background_step(wanted: Wanted, actual: Actual, now: Moment) -> BackgroundAction | None:
+    job, found, work = wanted.background, actual.background, actual.background_work
+    if work is not None:
+        in_vain = isinstance(work, RunBackground) and (wanted.orders or work.job != job)
+        return AbandonBackground() if in_vain else None
+    outdated = found.state != "absent" and (job is None or job.revision != found.revision)
+    if outdated and wanted.cut_off_since is None:
+        return RemoveBackground()
+    if wanted.orders:
+        return StopBackground() if found.may_run else None
+    orders_are_gone = not (actual.found or actual.deploying or actual.removing)
+    rested = now.steady >= actual.background_rests_until
+    if job and not outdated and found.state != "running" and orders_are_gone and rested:
+        return RunBackground(job) if wanted.had_its_say(now) else None
+    return None
 
 
 def _needs_work(order_id: int, actual: Actual) -> bool:

@@ -1,4 +1,4 @@
-"""How an order becomes a container: plain values in, the engine's own configuration out."""
+"""How an order, or the background job, becomes a container: values in, the engine's configuration out."""
 
 import hashlib
 import io
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from openclore.api.hostlink import Assignment
+from openclore.api.hostlink import Assignment, BackgroundJob
 
 GIB = 2**30
 MEMORY_RESERVE_BYTES_MIN = GIB // 2
@@ -26,6 +26,8 @@ droppable, but sshd needs them: PAM's login audit and privilege separation.
 """
 
 ORDER_LABEL = "openclore.order"
+BACKGROUND_LABEL = "openclore.background"
+"""Its value is the revision of the job."""
 SERVER_LABEL = "openclore.server"
 MARKET_LABEL = "openclore.market"
 PRIVATE_IMAGE_LABEL = "openclore.image-private"
@@ -76,8 +78,16 @@ def order_name(order_id: int) -> str:
 
 def other_order_name(order_id: int, owner: Owner) -> str:
     """Their name where another market's order of the same number has the usual one."""
-    digest = hashlib.sha256(f"{owner.market} {owner.server_id}".encode()).hexdigest()
-    return f"{order_name(order_id)}-{digest[:8]}"
+    return f"{order_name(order_id)}-{_digest(owner)}"
+
+
+def background_name(owner: Owner) -> str:
+    """The name of the background job's container and of its network."""
+    return f"openclore-background-{owner.server_id}-{_digest(owner)}"
+
+
+def _digest(owner: Owner) -> str:
+    return hashlib.sha256(f"{owner.market} {owner.server_id}".encode()).hexdigest()[:8]
 
 
 def memory_limit_bytes(memory_bytes: int) -> int:
@@ -89,30 +99,50 @@ def memory_limit_bytes(memory_bytes: int) -> int:
 def container_config(
     order: Assignment, owner: Owner, machine: Machine, network: str, bind_address: str, private_image: bool
 ) -> dict[str, Any]:
-    """The body of the engine's `POST /containers/create`.
-
-    The container gets no privileges, no mounts from the host, and limits for memory, CPU, processes and
-    logs. It has a terminal and an open stdin, so an image whose command is a shell stays up.
+    """The body of the engine's `POST /containers/create` for an order.
 
     The engine never restarts it: a job that has ended must not start over. The agent itself restarts what
     the machine or the engine interrupted (`DockerRuntime.look`).
     """
-    memory = memory_limit_bytes(machine.memory_bytes)
     labels = {ORDER_LABEL: str(order.order_id), **owner.labels}
     if private_image:
         labels[PRIVATE_IMAGE_LABEL] = "1"
+    config = _confined(order.image, order.env, labels, machine, network)
+    config["Hostname"] = f"order-{order.order_id}"
+    config["ExposedPorts"] = {f"{port.container}/tcp": {} for port in order.ports}
+    config["HostConfig"]["PortBindings"] = _port_bindings(order, bind_address)
+    if order.autossh:
+        config |= {"Entrypoint": ["/bin/sh", AUTOSSH_PATH], "Cmd": []}
+    return config
+
+
+def background_config(job: BackgroundJob, owner: Owner, machine: Machine, network: str) -> dict[str, Any]:
+    """The same for the background job, which the agent starts again whenever it ends."""
+    labels = {BACKGROUND_LABEL: str(job.revision), **owner.labels}
+    config = _confined(job.image, job.env, labels, machine, network)
+    config["Hostname"] = "background"
+    if job.command:
+        config |= {"Entrypoint": [f"/{OUR_DIRECTORY}/command"], "Cmd": []}
+    return config
+
+
+def _confined(
+    image: str, env: dict[str, str], labels: dict[str, str], machine: Machine, network: str
+) -> dict[str, Any]:
+    """What all our containers have in common.
+
+    No privileges, no mounts from the host, and limits for memory, CPU, processes and logs. A terminal and an
+    open stdin, so that an image whose command is a shell stays up.
+    """
+    memory = memory_limit_bytes(machine.memory_bytes)
     return {
-        "Image": order.image,
-        **({"Entrypoint": ["/bin/sh", AUTOSSH_PATH], "Cmd": []} if order.autossh else {}),
-        "Hostname": f"order-{order.order_id}",
-        "Env": [f"{name}={value}" for name, value in order.env.items()],
+        "Image": image,
+        "Env": [f"{name}={value}" for name, value in env.items()],
         "Labels": labels,
         "Tty": True,
         "OpenStdin": True,
-        "ExposedPorts": {f"{port.container}/tcp": {} for port in order.ports},
         "HostConfig": {
             "NetworkMode": network,
-            "PortBindings": _port_bindings(order, bind_address),
             "RestartPolicy": {"Name": "no"},
             "Privileged": False,
             "SecurityOpt": ["no-new-privileges:true"],
@@ -134,11 +164,20 @@ def container_config(
 
 def network_config(name: str, order_id: int, owner: Owner) -> dict[str, Any]:
     """The body of the engine's `POST /networks/create`: a bridge of the order's own."""
+    return _bridge(name, {ORDER_LABEL: str(order_id), **owner.labels})
+
+
+def background_network_config(owner: Owner) -> dict[str, Any]:
+    """The same for the background job, whatever its revision."""
+    return _bridge(background_name(owner), {BACKGROUND_LABEL: "", **owner.labels})
+
+
+def _bridge(name: str, labels: dict[str, str]) -> dict[str, Any]:
     return {
         "Name": name,
         "CheckDuplicate": True,
         "Driver": "bridge",
-        "Labels": {ORDER_LABEL: str(order_id), **owner.labels},
+        "Labels": labels,
         "Options": {"com.docker.network.bridge.enable_icc": "false"},
     }
 
@@ -151,6 +190,18 @@ def our_files(order: Assignment) -> bytes:
     scripts = {"command": order.command.replace("\r\n", "\n")} if order.command else {}
     if order.autossh:
         scripts |= {"autossh": AUTOSSH_SCRIPT, "run-command": RUN_ONCE_SCRIPT}
+    return _archive(scripts)
+
+
+def background_files(job: BackgroundJob) -> bytes:
+    """The same for the background job. Without a `#!` line the kernel would refuse to run its script."""
+    command = job.command.replace("\r\n", "\n")
+    if not command:
+        return b""
+    return _archive({"command": command if command.startswith("#!") else f"#!/bin/sh\n{command}"})
+
+
+def _archive(scripts: dict[str, str]) -> bytes:
     if not scripts:
         return b""
     archive = io.BytesIO()

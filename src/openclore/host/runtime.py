@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from openclore.api.gigaspot import GpuClocks
-from openclore.api.hostlink import Assignment, Container, ContainerState
+from openclore.api.hostlink import Assignment, BackgroundJob, Container, ContainerState
 
 RuntimeName = Literal["docker", "simulated", "auto"]
 """auto: docker where an engine answers, else simulated."""
@@ -55,8 +55,24 @@ class Found:
     public_ports: frozenset[int] = frozenset()
 
 
+@dataclass(frozen=True)
+class FoundBackground:
+    """What the runtime holds of the background job, of this `revision`.
+
+    `unknown`: work on it was cut short, so it may yet start. `detail` says how a stopped one ended.
+    """
+
+    state: Literal["absent", "stopped", "running", "unknown"] = "absent"
+    revision: int = 0
+    detail: str = ""
+
+    @property
+    def may_run(self) -> bool:
+        return self.state in ("running", "unknown")
+
+
 class Runtime(Protocol):
-    """Runs the orders of one server. Everything it shows or touches belongs to that server."""
+    """Runs the orders and the background job of one server. It shows and touches only what belongs to it."""
 
     @property
     def name(self) -> str:
@@ -79,6 +95,26 @@ class Runtime(Protocol):
 
     async def remove(self, order_id: int) -> None:
         """Remove all that the order has here; nothing there is fine. Raises `RuntimeTrouble`."""
+
+    async def look_background(self) -> FoundBackground:
+        """What is there of the background job now; never `unknown`. Raises `RuntimeTrouble`."""
+
+    async def run_background(self, job: BackgroundJob) -> None:
+        """Start the container of this very job, made anew if there is none; it may run already.
+
+        Raises:
+            DeploymentFailed: It can't succeed as things are.
+            RuntimeTrouble: It may succeed later.
+        """
+
+    async def stop_background(self) -> None:
+        """Stop it quickly, files kept; nothing there is fine. No start under way outlives this.
+
+        Raises `RuntimeTrouble`.
+        """
+
+    async def remove_background(self) -> None:
+        """Stop it and remove all of it; nothing there is fine. Raises `RuntimeTrouble`."""
 
     async def close(self) -> None:
         """Let go of connections, never of containers that would outlive the agent."""

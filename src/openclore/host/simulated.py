@@ -10,10 +10,10 @@ from contextlib import suppress
 
 from openclore.api.clocks import GpuRanges, clocks_refusal
 from openclore.api.gigaspot import GpuClocks
-from openclore.api.hostlink import Assignment, Container, PortMap
+from openclore.api.hostlink import Assignment, BackgroundJob, Container, PortMap
 
 from .facts import Gpu, Gpus
-from .runtime import ClocksRefused, DeploymentFailed, Found, Progress
+from .runtime import ClocksRefused, DeploymentFailed, Found, FoundBackground, Progress
 
 PULL_SECONDS = 0.5
 REQUEST_SECONDS_MAX = 10.0
@@ -77,6 +77,7 @@ class SimulatedRuntime:
         self._pull_seconds = pull_seconds
         self._missing_images = missing_images
         self._listeners: dict[int, list[asyncio.Server]] = {}
+        self._background = FoundBackground()
 
     async def look(self) -> dict[int, Found]:
         return {
@@ -104,6 +105,19 @@ class SimulatedRuntime:
 
     async def remove(self, order_id: int) -> None:
         await close(self._listeners.pop(order_id, []))
+
+    async def look_background(self) -> FoundBackground:
+        return self._background
+
+    async def run_background(self, job: BackgroundJob) -> None:
+        self._background = FoundBackground("running", job.revision)
+
+    async def stop_background(self) -> None:
+        if self._background.state == "running":
+            self._background = FoundBackground("stopped", self._background.revision)
+
+    async def remove_background(self) -> None:
+        self._background = FoundBackground()
 
     async def close(self) -> None:
         for order_id in list(self._listeners):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from openclore.api.hostlink import Assignment
+from openclore.api.hostlink import Assignment, BackgroundJob
 
 from .logs import get_logger
 from .runtime import HostError
@@ -38,6 +38,7 @@ class LastWord(msgspec.Struct, frozen=True, kw_only=True):
     """What the market wanted last, and by how much its clock was ahead of this machine's."""
 
     orders: list[Assignment] = []
+    background: BackgroundJob | None = None
     clock_ahead_seconds: float = 0.0
 
 
