@@ -1,4 +1,4 @@
-"""One thousand orders over a way that loses, delays, doubles and misreports: one each, and none forgotten.
+"""Many orders over a way that loses, delays, doubles and misreports: one each, and none forgotten.
 
 The client's seconds pass four times as fast as the market's: what takes it 30 s takes 7.5 s here.
 """
@@ -26,7 +26,7 @@ from ..unsteady import UnsteadyProxy
 from ..world import SETTINGS as LISTED
 from ..world import hello
 
-ORDERS = 1_000
+ORDERS = {"open": 1_000, "live": 300}
 RENTERS = 100
 TASKS_PER_RENTER = 5
 SPEED = 4.0
@@ -51,7 +51,7 @@ class Prepared:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("market")
     store = open_store(database_url(folder))
-    market, now = Market(store, Policy(servers_max=ORDERS)), int(time.time())
+    market, now = Market(store, Policy(servers_max=ORDERS["open"])), int(time.time())
     wanted: dict[str, list[int]] = {}
     with store.writing():
         for number in range(RENTERS):
@@ -61,7 +61,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
             _, key = accounts.create_key(market, renter, "test", now)
             host_id = accounts.create_account(market, host, now).id
             wanted[key] = [
-                listed_server(market, host, host_id, f"rack-{rack}", now) for rack in range(ORDERS // RENTERS)
+                listed_server(market, host, host_id, f"rack-{rack}", now)
+                for rack in range(ORDERS["open"] // RENTERS)
             ]
     store.close()
     return Prepared(folder, wanted)
@@ -74,14 +75,14 @@ def listed_server(market: Market, host: str, host_id: int, name: str, now: int) 
     return server.id
 
 
-@pytest.fixture(params=["open", "live"])
+@pytest.fixture
 def market(
-    request: pytest.FixtureRequest, prepared: Prepared, quick_dir: Path, monkeypatch: pytest.MonkeyPatch
+    dialect: str, prepared: Prepared, quick_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     """The address of a server that speaks this dialect."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(quick_dir / "cache"))
     shutil.copytree(prepared.folder, quick_dir / "market")
-    settings = SETTINGS | {"OPENCLORE_DIALECT": request.param}
+    settings = SETTINGS | {"OPENCLORE_DIALECT": dialect}
     words = ("--data-dir", str(quick_dir / "market"), "--port", "0")
     with a_server(quick_dir / "log", *words, env=settings) as (_, address):
         yield address
@@ -123,15 +124,18 @@ async def all_ordered(market: str, wanted: dict[str, list[int]]) -> dict[int, in
     async with proxy.running() as address:
         await asyncio.gather(*(rent(key, list(servers)) for key, servers in wanted.items()))
     assert len(proxy.happened) == 10, proxy.happened
-    assert min(proxy.happened.values()) > 10, proxy.happened
     return got
 
 
-def test_one_thousand_orders_over_an_unsteady_way_are_one_thousand_orders(market, prepared):
-    got = asyncio.run(all_ordered(market, prepared.wanted))
-    assert len(got) == ORDERS
+@pytest.mark.parametrize("dialect", ORDERS)
+def test_orders_over_an_unsteady_way_are_made_once_each(
+    dialect: str, market: str, prepared: Prepared
+) -> None:
+    wanted = {key: servers[: ORDERS[dialect] // RENTERS] for key, servers in prepared.wanted.items()}
+    got = asyncio.run(all_ordered(market, wanted))
+    assert len(got) == ORDERS[dialect]
     made: dict[int, list[int]] = {}
-    for key in prepared.wanted:
+    for key in wanted:
         with Clore(key, base_url=f"{market}/v1", spacing=QUICK) as clore:
             for order in clore.my_orders(return_completed=True):
                 made.setdefault(order.si, []).append(order.id)
