@@ -18,7 +18,7 @@ import msgspec
 from openclore.api.durations import words_of
 
 from .actions import Note
-from .conditions import Case, Happening, Look, Said, treatment
+from .conditions import Case, Cases, Happening, Look, Said, treatment
 from .file import Alert, File, Messages, WalletBelow, WalletHoursBelow
 from .memory import AlertsMemory, Blindness, Message, Standing
 from .observation import OFFERS, ORDERS, SERVERS, WALLETS, Failed, Observation, Reading, fresh
@@ -46,39 +46,30 @@ def plan_alerts(
     standings: dict[str, Mapping[str, Standing]] = {}
     compared: dict[str, Mapping[str, str]] = {}
     for name, alert in file.alerts.items():
-        kind = kind_of(alert)
-        key = f"{kind} {name}"
-        before = memory.standings.get(key, {})
-        standings[key] = before
-        if key in memory.seen:
-            compared[key] = memory.seen[key]
-        look = Look(seen, now, file.stale_after, before.__contains__)
+        key = f"{kind_of(alert)} {name}"
+        standings[key], before = memory.standings.get(key, {}), memory.seen.get(key)
+        if before is not None:
+            compared[key] = before
+        look = Look(seen, now, file.stale_after, standings[key].__contains__)
         treated = treatment(alert)
         if isinstance(treated, Happening):
-            happened = treated.happened(alert, look, memory.seen.get(key))
+            happened = treated.happened(alert, look, before)
             if happened is not None:
                 compared[key] = happened.seen
                 for subject, said in happened.said:
-                    teller.say(kind, name, subject, said)
+                    teller.say(kind_of(alert), name, subject, said)
             continue
         cases = treated.cases(alert, look)
-        if cases is None:
-            continue
-        old = _old_news(treated.news, cases, memory.seen.get(key))
-        standings[key] = {
-            subject: standing
-            for subject, case in cases.items()
-            if (standing := _judge(teller, name, alert, subject, case, before.get(subject), subject in old))
-        }
-        known = [subject for subject, case in cases.items() if case.holds is not None]
-        met = {subject: "" for subject in cases if subject in known or subject in memory.seen.get(key, ())}
-        compared[key] = met if treated.news == "changes" else {}
+        if cases is not None:
+            old = _old_news(treated.news, cases, before)
+            standings[key] = _judged(teller, name, alert, cases, standings[key], old)
+            compared[key] = _met(cases, before) if treated.news == "changes" else {}
     after = msgspec.structs.replace(
         memory,
         standings={key: held for key, held in standings.items() if held},
         seen=compared,
         blind=blind,
-        notes=_tell_notes(teller, notes, memory.notes),
+        notes=_tell_notes(teller, notes, seen, memory.notes),
         gathering=(*memory.gathering, *teller.said),
         next_id=memory.next_id + len(teller.said),
     )
@@ -126,6 +117,29 @@ def _old_news(news: str, cases: Iterable[str], before: Mapping[str, str] | None)
     if news == "changes":
         return frozenset(cases) - frozenset(before or ())
     return frozenset(cases) if news == "orders" and before is None else frozenset()
+
+
+def _met(cases: Cases, before: Mapping[str, str] | None) -> dict[str, str]:
+    """Subjects about which something could be told now or before."""
+    return {
+        subject: "" for subject, case in cases.items() if case.holds is not None or subject in (before or ())
+    }
+
+
+def _judged(
+    teller: _Teller,
+    name: str,
+    alert: Alert,
+    cases: Cases,
+    before: Mapping[str, Standing],
+    old: frozenset[str],
+) -> dict[str, Standing]:
+    """Where the condition holds."""
+    found = {
+        subject: _judge(teller, name, alert, subject, case, before.get(subject), subject in old)
+        for subject, case in cases.items()
+    }
+    return {subject: standing for subject, standing in found.items() if standing is not None}
 
 
 def _judge(
@@ -238,11 +252,15 @@ def _listed(parts: Sequence[str]) -> str:
 # Notes ----------------------------------------------------------------------------------------------
 
 
-def _tell_notes(teller: _Teller, notes: Sequence[Note], before: Mapping[str, int]) -> dict[str, int]:
-    """Say those that are new; one that differs in its figures only is not."""
+def _tell_notes(
+    teller: _Teller, notes: Sequence[Note], seen: Observation, before: Mapping[str, int]
+) -> dict[str, int]:
+    """Say those that are new, not what differs in its figures only; blindness has its own words."""
     after = {key: at for key, at in before.items() if 0 <= teller.now - at < NOTE_FORGOTTEN_SECONDS}
     for note in notes:
-        key = re.sub(r"\d+(\.\d+)?", "#", f"{note.for_}: {note.text}")
+        if any(failed.reason in note.text for failed in seen.failed.values()):
+            continue
+        key = _FIGURE.sub("#", f"{note.for_}: {note.text}")
         if key not in after:
             drift = note.for_.startswith("settings")
             title = f"{note.for_} {'differs' if drift else 'needs a look'}"
@@ -250,3 +268,7 @@ def _tell_notes(teller: _Teller, notes: Sequence[Note], before: Mapping[str, int
             teller.say("drift" if drift else "strange", note.for_, note.for_, said)
         after[key] = teller.now
     return after
+
+
+_FIGURE = re.compile(r"(?<!order )(?<!server )(?<![^\s(])\d[\d.]*[dhms%]?(?![^\s,;:)])(?: \d+[dhms]\b)*")
+"""A number or a length of time, not the id of something or part of a name."""
