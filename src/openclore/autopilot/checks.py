@@ -1,9 +1,12 @@
 """What makes no sense although every member by itself does: combinations, told with the member to change."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from zoneinfo import ZoneInfo
 
 from .file import Budget, File, WalletBelow
+from .pricing import overlaps, problems_of_pricing
+from .settings import contradictions as claimed_twice
+from .settings import problems_of_settings
 from .templates import check_template
 
 Path = tuple[str, ...]
@@ -11,7 +14,14 @@ Path = tuple[str, ...]
 
 def contradictions(file: File) -> list[tuple[Path, str]]:
     """Everything in a file that can't be meant, by the path of the member."""
-    return [*_general(file), *_messages(file), *_alerts(file), *_budget(("budget",), file.budget)]
+    return [
+        *_general(file),
+        *_messages(file),
+        *_alerts(file),
+        *_hosting(file),
+        *_renting(file),
+        *_budget(("budget",), file.budget),
+    ]
 
 
 def _general(file: File) -> Iterator[tuple[Path, str]]:
@@ -48,6 +58,28 @@ def _alerts(file: File) -> Iterator[tuple[Path, str]]:
                 yield ("alerts", name, member), "must be above 0"
         if isinstance(alert, WalletBelow) and alert.back_above is not None and alert.back_above < alert.below:
             yield ("alerts", name, "back_above"), f"must not be less than below ({alert.below:g})"
+
+
+def _hosting(file: File) -> Iterator[tuple[Path, str]]:
+    for name, group in file.pricing.items():
+        yield from _within(("pricing", name), problems_of_pricing(name, group))
+    for name, table in file.settings.items():
+        yield from _within(("settings", name), problems_of_settings(name, table))
+    # Without the servers at hand, their names are those that patterns spell out.
+    tables = [*file.pricing.values(), *file.settings.values()]
+    names = {pattern for table in tables for pattern in table.servers}
+    for member, said in (*overlaps(file, names), *claimed_twice(file, names)):
+        yield tuple(member.split(".")), said
+
+
+def _renting(file: File) -> Iterator[tuple[Path, str]]:
+    for name, fleet in file.fleets.items():
+        yield from _budget(("fleets", name, "budget"), fleet.budget)
+
+
+def _within(path: Path, problems: Iterable[tuple[str, str]]) -> Iterator[tuple[Path, str]]:
+    for member, said in problems:
+        yield (*path, *member.split(".")), said
 
 
 def _budget(path: Path, budget: Budget) -> Iterator[tuple[Path, str]]:
