@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from openclore.api.currencies import PRICE_BOUNDS, Currency
 from openclore.api.offers import PricePair
+from openclore.api.servers import BackgroundJob as ShownJob
 from openclore.api.servers import ServerConfig
 from openclore.autopilot.actions import Change, SetBackgroundJob, SetSettings
 from openclore.autopilot.file import BackgroundJob, Dollars, File, Fixed, Settings
@@ -20,7 +21,7 @@ from openclore.autopilot.settings import as_toml, contradictions, plan_settings,
 
 from .hosting import BITCOIN, CLORE, NOW, USD, applied, config, seen
 
-JOB = {"image": "miner:1", "command": "run", "env": {"POOL": "s3cret"}, "times_updated": 3}
+JOB = ShownJob(image="miner:1", command="run", env={"POOL": "s3cret"}, times_updated=3)
 
 
 def table(**changes: Any) -> Settings:
@@ -348,7 +349,10 @@ def configs(draw: st.DrawFn, name: str) -> ServerConfig:
     pegged = draw(st.sets(st.sampled_from(list(Currency))))
     dollars = st.one_of(st.none(), st.floats(0.1, 300))
     jobs = st.builds(
-        dict, image=TEXTS, command=st.one_of(st.none(), TEXTS), env=st.dictionaries(TEXTS, TEXTS, max_size=2)
+        ShownJob,
+        image=TEXTS,
+        command=st.one_of(st.none(), TEXTS),
+        env=st.dictionaries(TEXTS, TEXTS, max_size=2),
     )
     return ServerConfig(
         name=name,
@@ -364,7 +368,7 @@ def configs(draw: st.DrawFn, name: str) -> ServerConfig:
             )
         ),
         usd_pricing={str(c): PricePair(on_demand=draw(dollars), spot=draw(dollars)) for c in sorted(pegged)},
-        background_job=draw(st.one_of(st.none(), st.just({}), jobs)),
+        background_job=draw(st.one_of(st.none(), st.just(ShownJob()), jobs)),
     )
 
 

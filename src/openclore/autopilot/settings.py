@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from openclore.api.currencies import PRICE_BOUNDS, Currency
 from openclore.api.orders import OrderType
 from openclore.api.servers import MRL_HOURS_MAX, MRL_HOURS_MIN, ServerConfig
+from openclore.api.servers import BackgroundJob as ShownJob
 
 from .actions import AnyAction, Change, Note, Part, SetBackgroundJob, SetSettings
 from .file import BackgroundJob, Dollars, File, Settings
@@ -295,18 +296,11 @@ def _said(value: object) -> str:
 # Background jobs ------------------------------------------------------------------------------------
 
 
-def _job(job: Any) -> BackgroundJob | None:
+def _job(job: ShownJob | BackgroundJob | Literal[False] | None) -> BackgroundJob | None:
     """As the market or the file says it; None: nothing runs."""
-    if isinstance(job, BackgroundJob):
-        return job
-    if not isinstance(job, dict) or not job.get("image"):
-        return None
-    env = job.get("env")
-    return BackgroundJob(
-        image=str(job["image"]),
-        command=str(job.get("command") or ""),
-        env={str(key): str(value) for key, value in env.items()} if isinstance(env, dict) else {},
-    )
+    if not isinstance(job, ShownJob):
+        return job or None
+    return BackgroundJob(image=job.image, command=job.command or "", env=job.env or {}) if job.image else None
 
 
 def _job_words(before: BackgroundJob | None, after: BackgroundJob | None) -> str:
