@@ -51,7 +51,7 @@ OFFLINE_SECONDS = 180
 """How long a host may be gone before its machine is replaced."""
 CANCEL_AGAIN_SECONDS = 60
 WAIT_SECONDS = 300
-"""How long a bid that does not run, but was raised, still counts as a machine."""
+"""How long a bid that does not run is raised again and again before another machine is looked for."""
 MARGIN_SECONDS = 60
 ORDERS_PER_ROUND = 10
 """A market takes one in five seconds; a round should not last much longer than it is apart from the next."""
@@ -124,7 +124,7 @@ def guard_seconds(file: File) -> int:
 
 def lease_seconds(file: File, fleet: Fleet) -> int:
     """Long enough to be renewed in time whatever the file says of rounds."""
-    return max(fleet.lease, 4 * file.every, LEASE_SECONDS_MIN)
+    return int(max(fleet.lease, 4 * file.every, LEASE_SECONDS_MIN))
 
 
 def _blind(file: File, seen: Observation, now: int) -> Iterable[Note]:
@@ -309,22 +309,17 @@ class _Round:
             elif order is not None and machine.waiting_since is not None:
                 self._bid(work, fleet, machine, order)
         work.wanted, why = self._wanted(work, fleet)
-        kept = [one for one in work.staying if self._counts(one) and not self._expires(fleet, one)]
-        others = [one for one in work.staying if one not in kept]
+        kept = [one for one in work.staying if not self._expires(fleet, one)]
+        expiring = [one for one in work.staying if self._expires(fleet, one)]
         surplus = len(kept) + len(work.memory.intents) - work.wanted
         for machine in sorted(kept, key=_dispensable)[: max(0, surplus)]:
             kept.remove(machine)
             work.cancel(machine, why or f"one more than the {work.wanted} wanted", now)
         ready = sum(one.ready_at is not None for one in kept)
-        others.sort(key=lambda one: (one.waiting_since is None, one.ends_at or 0, one.order_id))
-        for machine in others[: max(0, len(others) + ready - work.wanted)]:
+        expiring.sort(key=lambda one: (one.ends_at or 0, one.order_id))
+        for machine in expiring[: max(0, len(expiring) + ready - work.wanted)]:
             work.cancel(machine, why or "its replacement is ready", now)
         work.missing = work.wanted - len(kept) - len(work.memory.intents)
-
-    def _counts(self, machine: Machine) -> bool:
-        """A bid that waits is no machine, but may soon be one if it was just raised."""
-        since = machine.waiting_since
-        return since is None or (machine.bid_at == self._now and self._now - since < WAIT_SECONDS)
 
     def _expires(self, fleet: Fleet, machine: Machine) -> bool:
         return machine.ends_at is not None and machine.ends_at - self._now < self._renewal_seconds(fleet)
@@ -360,9 +355,10 @@ class _Round:
         now, tariff = self._now, self._look.tariff
         reading = self._look.spot.get(machine.server_id)
         since = machine.waiting_since or now
+        if now - since >= WAIT_SECONDS:
+            self._give_up(work, machine, f"its bid has waited for {words_of(now - since)}")
+            return
         if reading is None or reading.at <= max(machine.made_at, machine.bid_at or 0):
-            if now - since > fleet.ready_within:
-                self._give_up(work, machine, f"its bid has waited for {words_of(now - since)}")
             return
         price = _winning(reading.value, machine.currency, fleet.bid_step, tariff)
         cap = price_cap(fleet, machine.currency, tariff)

@@ -1,0 +1,107 @@
+"""Whatever a market does: no budget is exceeded, no order lost, none made twice."""
+
+from random import Random
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openclore.autopilot.budget import DAY_SECONDS, HOUR_SECONDS
+from openclore.autopilot.file import Budget, File
+
+from .fleet_market import Market, Pilot, file_of, fleet, offer
+
+MINUTES = 150
+
+
+def market_of(dice: Random) -> Market:
+    offers = {n: offer(n, price=dice.choice([2.4, 4.8, 6.0, 7.2, 9.6])) for n in range(1, 9)}
+    return Market(
+        offers,
+        now=1_800_000_000 + dice.randrange(86_400),
+        fee_at_once=dice.random() < 0.5,
+        tells_state=dice.random() < 0.5,
+        has_open=dice.random() < 0.5,
+    )
+
+
+def file_with(dice: Random, machines: int, per_hour: float | None, per_day: float | None) -> File:
+    kind = dice.choice(["on-demand", "spot", "cheapest"])
+    total = dice.choice([None, 2.0])
+    wanted = fleet(
+        machines=machines, order_type=kind, budget=Budget(per_hour=per_hour, per_day=per_day, total=total)
+    )
+    return file_of(a=wanted)
+
+
+def mishap(market: Market, dice: Random) -> None:
+    server = dice.choice(list(market.offers))
+    what = dice.random()
+    if what < 0.02:
+        market.offline ^= {server}
+    elif what < 0.05:
+        market.outbid(server, dice.uniform(1.0, 9.0))
+    elif what < 0.07:
+        market.rivals.pop(server, None)
+    elif what < 0.09:
+        market.fails_next = True
+    elif what < 0.10 and market.active():
+        market.end(dice.choice(market.active()).id, "failed")
+    elif what < 0.12:
+        market.offers[server] = offer(server, price=dice.choice([2.4, 4.8, 6.0, 7.2, 9.6]))
+    elif what < 0.14:
+        taken = msgspec.structs.replace(market.offers[server], rented=not market.offers[server].rented)
+        market.offers[server] = taken
+
+
+def assert_within(market: Market, budget: Budget) -> None:
+    for seconds, limit in ((HOUR_SECONDS, budget.per_hour), (DAY_SECONDS, budget.per_day), (0, budget.total)):
+        if limit is not None:
+            assert max(market.spent_per(seconds).values(), default=0.0) <= limit + 1e-6
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    machines=st.integers(0, 4),
+    per_hour=st.none() | st.sampled_from([0.2, 0.35, 0.8, 1.3]),
+    per_day=st.none() | st.sampled_from([0.5, 1.0, 3.0]),
+    crash_at=st.none() | st.integers(1, 60),
+    faults=st.sampled_from([0.0, 0.1, 0.3]),
+)
+def test_budgets_hold_and_no_order_is_lost_or_made_twice(seed, machines, per_hour, per_day, crash_at, faults):
+    dice = Random(seed)
+    market, file = market_of(dice), file_with(dice, machines, per_hour, per_day)
+    budget = file.fleets["a"].budget
+    pilot = Pilot(market, file, dice, faults, crash_at)
+    for _ in range(MINUTES):
+        mishap(market, dice)
+        pilot.round()
+        assert_within(market, budget)
+        leaving = {one.order_id for one in pilot.fleet.machines.values() if one.cancelling_since}
+        staying = [one for one in market.active() if one.id not in leaving and not one.waiting]
+        assert len(staying) <= machines + len(pilot.fleet.intents)
+    pilot.faults = 0.0
+    for _ in range(10):
+        pilot.round()
+    assert_within(market, budget)
+    assert {one.id for one in market.active()} <= pilot.remembered()
+    assert not pilot.fleet.intents
+    assert len([one for one in market.active() if not one.waiting]) <= machines
+    assert all(count == 1 for count in pilot.keys.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(crash_at=st.integers(1, 40), kind=st.sampled_from(["on-demand", "spot", "cheapest"]))
+def test_a_crash_between_any_two_steps_leads_to_the_same_end(crash_at, kind):
+    ends = []
+    for at in (None, crash_at):
+        market = Market({n: offer(n, price=n) for n in range(1, 7)})
+        file = file_of(a=fleet(machines=3, order_type=kind))
+        pilot = Pilot(market, file, crash_at=at)
+        for minute in range(20):
+            if minute == 8:
+                market.offline.add(2)
+            pilot.round()
+        ends.append((len(market.running()), {one.id for one in market.active()} == pilot.remembered()))
+    assert ends == [(3, True), (3, True)]
