@@ -114,6 +114,36 @@ def test_a_container_has_few_rights(installation: Installation, image: str) -> N
     assert "MODE=train" in found["Config"]["Env"]
 
 
+def background(world: Installation) -> str:
+    """The engine's word for the state of the background job's container; empty where there is none."""
+    ours = (f"label=openclore.market=http://127.0.0.1:{world.port}", "label=openclore.background")
+    filters = [word for label in ours for word in ("--filter", label)]
+    listed = subprocess.run(
+        ["docker", "ps", "-a", "--format", "{{.State}}", *filters], capture_output=True, check=True
+    )
+    return listed.stdout.decode().strip()
+
+
+def test_a_machine_works_for_its_host_while_nobody_rents_it(installation: Installation, image: str) -> None:
+    world = installation
+    world.settle_in("docker")
+    job = ("--image", image, "--command", "sleep 1000", "--env", "WORKER=rack 1")
+    world.json("server", "background", "rack-1", *job, who="host")
+    until(lambda: background(world) == "running", what="the background job to run")
+    order = rent(world, image)
+    assert page(order) == HELLO
+    assert background(world) == "exited"
+    world.json("cancel", str(order["id"]), who="renter")
+    until(lambda: background(world) == "running", what="the background job to go on")
+    shown = world.json("server-config", "rack-1", who="host")["background_job"]
+    assert shown["env"] == {"WORKER": "rack 1"}
+    assert shown["times_updated"] == 1
+    world.json("server", "background", "rack-1", "--off", who="host")
+    until(lambda: background(world) == "", what="the background job to be gone")
+    assert world.json("admin", "verify")["difference"] is None
+    assert "rack 1" not in world.processes["host"].text()
+
+
 def test_an_image_that_does_not_exist_ends_the_order_with_a_readable_reason(
     installation: Installation, image: str
 ) -> None:

@@ -12,13 +12,14 @@ from openclore.api.hostlink import (
     LINK_PATH,
     REGISTER_PATH,
     Assignments,
+    BackgroundJob,
     Beat,
     Container,
     FromMarket,
     Paid,
     Refused,
 )
-from openclore.usecases import servers
+from openclore.usecases import hosts, servers
 
 from ..processes import until
 from ..world import hello
@@ -97,6 +98,37 @@ def test_an_order_reaches_the_agent_at_once_and_its_reports_reach_the_renter(doo
         gone = hear(socket)
         assert isinstance(gone, Assignments)
         assert gone.orders == []
+
+
+def test_a_background_job_reaches_the_agent_at_once_and_its_host_sees_it(door: Door) -> None:
+    server_id, credential = registered(door)
+    with linked(door, credential) as socket:
+        say(socket, hello())
+        assert hear(socket) == Assignments(generation=1, orders=[], now=door.world.now)
+        job = {"image": "example/miner:2", "command": "mine", "env": {"WORKER": "9"}}
+        path, once = f"servers/{server_id}/background_job", {"Idempotency-Key": "k1"}
+        for _ in range(2):
+            assert door.call(path, job, key="host", open=True, headers=once) == (200, {"code": 0})
+        assert hear(socket) == Assignments(
+            generation=2, orders=[], now=door.world.now, background=BackgroundJob(**job, revision=1)
+        )
+        config = door.call("server_config?server_name=rack-9", key="host")[1]["config"]
+        assert config["background_job"] == job | {"times_updated": 1}
+        assert door.call(path, {"image": None}, key="host", open=True) == (200, {"code": 0})
+        assert hear(socket) == Assignments(generation=3, orders=[], now=door.world.now)
+        assert "background_job" not in door.call("server_config?server_name=rack-9", key="host")[1]["config"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [({}, "image"), ({"image": "a b"}, "image"), ({"image": "a", "env": {"A": "$x"}}, "env")],
+)
+def test_a_background_job_that_is_none_changes_nothing(door: Door, body: Any, said: str) -> None:
+    path = f"servers/{door.world.server}/background_job"
+    status, reply = door.call(path, body, key="host", open=True)
+    assert (status, reply["code"], said in reply["error"]) == (400, 2, True)
+    assert door.call(path, {"image": "a"}, key="renter", open=True)[0] == 404
+    assert hosts.assignments(door.world.market, door.world.server, door.world.now).generation == 1
 
 
 def test_an_agent_that_missed_a_change_is_told_again(door: Door) -> None:
