@@ -247,6 +247,10 @@ class _View:
     def config(self, server: str) -> ServerConfig | None:
         return fresh(self.seen.configs.get(server), self.now, self.file.stale_after)
 
+    def read_at(self, server: str) -> int:
+        """When its settings were read."""
+        return self.seen.configs[server].at
+
     def id_of(self, server: str) -> int | None:
         config = self.config(server)
         return (config.id if config else None) or self.servers[server].id
@@ -328,22 +332,29 @@ def _server(
             continue
         prices, unpriced = _prices(view, server, config, kind)
         notes += unpriced
-        wanted = _wanted(view, group, server, kind, _reference(prices)) if prices else None
+        past = {price: memory.get(f"{server} {kind} {price.currency}", PriceMemory()) for price in prices}
+        if any(known.changes and view.read_at(server) <= known.changes[-1].at for known in past.values()):
+            continue  # what was read is from before the change
+        reference = _reference(prices)
+        wanted = _wanted(view, group, server, kind, reference.usd if reference else None) if prices else None
         if wanted is None or isinstance(wanted, str):
             notes += [wanted] if wanted else []
             continue
+        follow = wanted.usd
+        if reference and isinstance(group, Occupancy):
+            # The others go where this one goes; each by itself would drift away with its rate.
+            number = _next(group, reference, wanted.usd, past[reference], view.now)
+            follow = number * reference.rate if isinstance(number, float) else reference.usd or wanted.usd
         moves: list[tuple[_Price, float]] = []
         for price in prices:
-            key = f"{server} {kind} {price.currency}"
-            past = memory.get(key, PriceMemory())
-            if past.changes and view.seen.configs[server].at <= past.changes[-1].at:
-                continue  # what was read is from before the change
-            number = _next(group, price, wanted.usd, past, view.now)
+            target = wanted.usd if price is reference else follow
+            number = _next(group, price, target, past[price], view.now)
             if isinstance(number, str):
                 notes.append(number)
             elif number is not None:
                 moves.append((price, number))
-                changed[key] = _remembered(past, price, number, view.now)
+                key = f"{server} {kind} {price.currency}"
+                changed[key] = _remembered(past[price], price, number, view.now)
         if moves:
             changes += _changes(view.file, server, config, kind, moves)
             reasons.append(f"{kind}: {wanted.why}{_held_back(group, wanted.usd, moves)}; {_told(moves)}")
@@ -449,13 +460,10 @@ def accepted(file: File, server: str, config: ServerConfig) -> Sequence[str]:
     return config.allowed_coins or ()
 
 
-def _reference(prices: Sequence[_Price]) -> float | None:
-    """The dollars that stand for all prices: of one kept in dollars, before one that wanders with a rate."""
-    priced = sorted(
-        (p for p in prices if p.number is not None),
-        key=lambda p: not (p.pegged or p.currency is Currency.USD),
-    )
-    return priced[0].usd if priced else None
+def _reference(prices: Sequence[_Price]) -> _Price | None:
+    """The price that stands for all: one kept in dollars, before one that wanders with a rate."""
+    priced = [price for price in prices if price.number is not None]
+    return min(priced, key=lambda p: not (p.pegged or p.currency is Currency.USD), default=None)
 
 
 def _next(
