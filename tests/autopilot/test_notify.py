@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openclore.autopilot import notify
 from openclore.autopilot.alerts import plan_alerts
 from openclore.autopilot.file import (
     Alert,
@@ -198,6 +199,44 @@ def test_an_answer_that_comes_late_counts(receiver):
     until(done, what="the late answer to be noted")
     assert titles(receiver) == ["one"]
     assert not office.memory.failing
+
+
+def test_a_target_that_takes_too_long_is_tried_again_and_its_late_answer_counts_no_more(
+    receiver, monkeypatch
+):
+    monkeypatch.setattr(notify, "SENDING_SECONDS_MAX", 0.0)
+    office = Office(receiver)
+    office.restart(round_seconds=0.1)
+    receiver.manners["a"] = "hang"
+    office.say("one")
+    office.deliver()
+    assert any("does not take it" in line for line in office.log)
+    office.deliver(14)
+    assert titles(receiver) == ["one"]
+    office.deliver(1)
+    assert titles(receiver) == ["one", "one"]
+    receiver.released.set()
+    until(lambda: office.postman._results.qsize() == 2, what="both answers")
+    office.deliver()
+    assert office.memory.outbox
+    receiver.manners["a"] = "ok"
+    office.deliver(30)
+    assert not office.memory.outbox
+
+
+def test_pauses_are_short_again_after_a_success(receiver):
+    office = Office(receiver)
+    office.say("one", "two")
+    for manner, later in (("fail", 0), ("fail", 15), ("fail", 30), ("ok", 60)):
+        receiver.manners["a"] = manner
+        office.deliver(later)
+    assert not office.memory.outbox
+    office.say("three")
+    receiver.manners["a"] = "fail"
+    office.deliver(1)
+    receiver.manners["a"] = "ok"
+    office.deliver(15)
+    assert not office.memory.outbox
 
 
 def test_the_fallback_is_told_when_a_target_failed_for_long_and_why(receiver):
