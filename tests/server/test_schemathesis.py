@@ -1,16 +1,17 @@
 """Whatever is sent to the documented endpoints, the answer is a documented one, and never a 5xx."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from litestar import Litestar
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
+from schemathesis.pytest.lazy import get_all_tests
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     ignored_auth,
@@ -38,28 +39,9 @@ CHECKS = [
     response_schema_conformance,
     response_headers_conformance,
 ]
+Check = Callable[[Case], None]
+V1, OPEN_V1 = openapi.v1(), openapi.open_v1()
 bounded = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-
-
-class Market:
-    """An application that exists once the fixture has made it: tests are collected before that."""
-
-    app: Any = None
-    key = ""
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
-
-
-MARKET = Market()
-
-
-def schema(document: openapi.Json, *, thorough: bool = True) -> Any:
-    """All but the stream, which has no end to wait for; thorough at every boundary of every member."""
-    loaded = schemathesis.openapi.from_dict(msgspec.to_builtins(document))
-    loaded.app = MARKET
-    loaded.config.phases.coverage.enabled = thorough
-    return loaded.exclude(path=STREAM_EVENTS.path)
 
 
 async def nowhere(host: str, port: int) -> list[str]:
@@ -68,7 +50,7 @@ async def nowhere(host: str, port: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def world(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """The renter has money, an order on server 1, and server 2; there is no pace."""
+    """The renter has money, an order on server 1, and server 2."""
     folder = tmp_path_factory.mktemp("schemathesis")
     shutil.copy(sqlite_template, folder / "openclore.db")
     world = World(open_store(database_url(folder)))
@@ -76,12 +58,17 @@ def world(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     world.rent()
     servers.create_server(world.market, "renter@example.org", "rack-a2", world.now)
     world.add_server("rack-3")
+    yield world
+    world.store.close()
+
+
+@pytest.fixture(scope="module")
+def app(world: World) -> Litestar:
+    """The market's doors, without a pace."""
     service = Service(world.market, lambda: world.now, Settings(pace=Pace(0, 0, 0)))
     service.courier = Courier(world.market.policy.webhooks, nowhere)
     service.start()
-    MARKET.app = build(service)
-    yield world
-    world.store.close()
+    return build(service)
 
 
 @pytest.fixture(scope="module")
@@ -107,34 +94,72 @@ def acquainted(case: Case) -> Case:
     return case
 
 
-@schema(openapi.v1()).parametrize()
-@bounded
-def test_v1_with_a_key(case: Case, key: str) -> None:
-    acquainted(case).call_and_validate(headers={"auth": key}, checks=CHECKS)
+def ask(document: openapi.Json, operation: str, app: Litestar, check: Check, *, thorough: bool) -> None:
+    """Check cases of one operation: generated ones and, if `thorough`, every boundary of every member.
+
+    They are made here, not by the library's own parametrization, which makes all of them in every process
+    that collects tests.
+    """
+    method, path = operation.split(" ")
+    schema = schemathesis.openapi.from_dict(msgspec.to_builtins(document))
+    schema.app = app
+    schema.config.phases.coverage.enabled = thorough
+    only = schema.include(method=method, path=path)
+    (made,) = get_all_tests(schema=only, test_func=bounded(check), settings=None, given_kwargs={})
+    made.ok()[1]()
 
 
-@schema(openapi.open_v1()).parametrize()
-@bounded
-def test_open_v1_with_a_key(case: Case, key: str) -> None:
-    acquainted(case).call_and_validate(headers={"auth": key}, checks=CHECKS)
-
-
-@schema(openapi.v1(), thorough=False).parametrize()
-@bounded
-def test_v1_in_the_live_dialect(case: Case, live_key: str) -> None:
-    # There, 500 is the recorded answer to some bad input.
-    case.call_and_validate(
-        headers={"auth": live_key}, checks=[c for c in CHECKS if c is not not_a_server_error]
+def of(document: openapi.Json) -> pytest.MarkDecorator:
+    """Its operations; without the stream, which has no end to wait for."""
+    return pytest.mark.parametrize(
+        "operation",
+        [
+            f"{method.upper()} {path}"
+            for path, methods in document["paths"].items()
+            if path != STREAM_EVENTS.path
+            for method in methods
+        ],
     )
 
 
-@schema(openapi.v1(), thorough=False).parametrize()
-@bounded
-def test_v1_without_a_key(case: Case, key: str) -> None:
-    case.call_and_validate(checks=[*CHECKS, ignored_auth])
+@of(V1)
+def test_v1_with_a_key(operation: str, app: Litestar, key: str) -> None:
+    def check(case: Case) -> None:
+        acquainted(case).call_and_validate(headers={"auth": key}, checks=CHECKS)
+
+    ask(V1, operation, app, check, thorough=True)
 
 
-@schema(openapi.open_v1(), thorough=False).parametrize()
-@bounded
-def test_open_v1_without_a_key(case: Case, key: str) -> None:
-    case.call_and_validate(checks=[*CHECKS, ignored_auth])
+@of(OPEN_V1)
+def test_open_v1_with_a_key(operation: str, app: Litestar, key: str) -> None:
+    def check(case: Case) -> None:
+        acquainted(case).call_and_validate(headers={"auth": key}, checks=CHECKS)
+
+    ask(OPEN_V1, operation, app, check, thorough=True)
+
+
+@of(V1)
+def test_v1_in_the_live_dialect(operation: str, app: Litestar, live_key: str) -> None:
+    def check(case: Case) -> None:
+        # There, 500 is the recorded answer to some bad input.
+        case.call_and_validate(
+            headers={"auth": live_key}, checks=[c for c in CHECKS if c is not not_a_server_error]
+        )
+
+    ask(V1, operation, app, check, thorough=False)
+
+
+@of(V1)
+def test_v1_without_a_key(operation: str, app: Litestar) -> None:
+    def check(case: Case) -> None:
+        case.call_and_validate(checks=[*CHECKS, ignored_auth])
+
+    ask(V1, operation, app, check, thorough=False)
+
+
+@of(OPEN_V1)
+def test_open_v1_without_a_key(operation: str, app: Litestar) -> None:
+    def check(case: Case) -> None:
+        case.call_and_validate(checks=[*CHECKS, ignored_auth])
+
+    ask(OPEN_V1, operation, app, check, thorough=False)
