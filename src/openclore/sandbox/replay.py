@@ -9,13 +9,16 @@ was seen free again. Where he goes, in this order:
 3. to the cheapest free machine like it that is not dearer; else nowhere.
 
 Alike are machines of the same GPU model and count whose reliability is not much lower. So a history in which
-we change nothing happens again as it was.
+nothing is ours happens again as it was; and what prices of ours are worth shows against the same rules at the
+prices that they had.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from random import Random
+from statistics import median
 from typing import Any, NamedTuple
 
 import msgspec
@@ -98,6 +101,11 @@ class Script:
     @property
     def until(self) -> int:
         return self.steps[-1].at
+
+    @property
+    def spacing(self) -> int:
+        """Seconds between two observations, usually."""
+        return int(median(after.at - before.at for before, after in pairwise(self.steps)))
 
     @property
     def mine(self) -> dict[int, str]:

@@ -45,6 +45,12 @@ def of_renter(
     return [_order(row) for row in tx.execute(query)]
 
 
+def of_host(tx: Connection, host_id: int, *, ended_since: int) -> list[Order]:
+    """The orders on an account's machines that are not over or ended since then, oldest first."""
+    query = select(orders).where(orders.c.host_id == host_id, ACTIVE | (orders.c.ended_at > ended_since))
+    return [_order(row) for row in tx.execute(query.order_by(orders.c.id))]
+
+
 def count_active(tx: Connection, account_id: int) -> int:
     return tx.execute(select(func.count()).where(orders.c.account_id == account_id, ACTIVE)).scalar_one()
 
