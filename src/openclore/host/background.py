@@ -79,6 +79,7 @@ class Background:
                     self.found = FoundBackground("running", job.revision)
                     self._up_since = self._steady_clock()
                     self._log.info("background job up", image=job.image)
+                    self._trouble.passed()
                 case StopBackground():
                     await self._runtime.stop_background()
                     self.found = replace(self.found, state="stopped")
@@ -89,7 +90,7 @@ class Background:
                     self.found = FoundBackground()
                     self.rests_until, self._ends = 0.0, 0
                     self._log.info("background job removed")
-            self._trouble.passed()
+                    self._trouble.passed()
         except (DeploymentFailed, RuntimeTrouble) as error:
             self._trouble.happened(f"the background job: {error}")
             await self._after_failure(action)
