@@ -102,7 +102,7 @@ class Observer:
         wallets = self._read(WALLETS, self._wallets, needs.wallets, before.wallets)
         servers = self._read(SERVERS, self._servers, needs.servers, before.servers)
         configs = self._configs(servers, needs, before.configs)
-        orders, ended = self._orders(needs.orders, memory, before)
+        orders, ended = self._orders(needs, memory, before)
         spot = self._spot(orders, needs.spot, before.spot)
         offers = self._offers(needs.offers, orders, servers, before.offers)
         fees = before.fees
@@ -171,10 +171,10 @@ class Observer:
         return kept
 
     def _orders(
-        self, needed: bool, memory: Memory, before: Observation
+        self, needs: "_Needs", memory: Memory, before: Observation
     ) -> tuple[Reading[dict[int, Order]] | None, Reading[dict[int, Order]] | None]:
-        """The active ones; and, when some that there were are gone, those that are over."""
-        orders = self._read(ORDERS, lambda: _by_id(self._clore.my_orders()), needed, before.orders)
+        """The active ones; and those that are over, when some are gone or may have come and gone unseen."""
+        orders = self._read(ORDERS, lambda: _by_id(self._clore.my_orders()), needs.orders, before.orders)
         if orders is None or ORDERS in self._failed:
             return before.orders, before.ended
         swapped = [
@@ -192,7 +192,7 @@ class Observer:
             return before.orders, before.ended
         known = set(before.orders.value if before.orders else ()) | _remembered(memory)
         unclear = any(fleet.intents for fleet in memory.fleets.values())
-        if known <= orders.value.keys() and not unclear:
+        if known <= orders.value.keys() and not (unclear or needs.ended):
             return orders, before.ended
         whole = self._read(ORDERS, lambda: self._clore.my_orders(return_completed=True), True, None)
         if whole is None:
@@ -303,6 +303,7 @@ class _Needs:
         self.offers = alert(PriceAbove, PriceBelow) or comparing or bool(file.pricing or file.fleets)
         self.servers = alert(ServerOffline, ServerRented, ServerFree) or hosting
         self.orders = alert(OrderFailed, Outbid, HostLost) or hours or bool(file.fleets)
+        self.ended = alert(OrderFailed)
         self.spot = alert(Outbid) or bool(file.fleets)
         self.fees = hours or bool(file.fleets)
         self.events = alert(Happened)
