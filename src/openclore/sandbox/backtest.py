@@ -67,24 +67,18 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True):
 class FleetReport(msgspec.Struct, frozen=True, kw_only=True):
     """A fleet. `cost` by currency, with fees; `machine_hours` were paid for, `wanted_hours` wanted.
 
-    `ended`: why orders ended, and how many did.
+    `share` is the machine time there was of what was wanted, None if none was. `ended`: why orders ended, and
+    how many did.
     """
 
     cost: dict[str, float]
     usd: float
+    usd_per_machine_hour: float | None
     orders: int
     machine_hours: float
     wanted_hours: float
+    share: float | None
     ended: dict[str, int]
-
-    @property
-    def share(self) -> float | None:
-        """Of the machine time that was wanted."""
-        return min(1.0, self.machine_hours / self.wanted_hours) if self.wanted_hours else None
-
-    @property
-    def usd_per_machine_hour(self) -> float | None:
-        return self.usd / self.machine_hours if self.machine_hours else None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -260,12 +254,17 @@ def _fleet_report(name: str, book: Book) -> FleetReport:
         return book.fleet_of.get(order.id) == name
 
     orders = [order for order in book.rented.orders() if ours(order)]
+    usd = book.rented.usd(ours)
+    machine_hours = book.rented.active_seconds(ours) / HOUR_SECONDS
+    wanted_hours = book.wanted_seconds[name] / HOUR_SECONDS
     return FleetReport(
         cost=book.rented.amounts(ours),
-        usd=book.rented.usd(ours),
+        usd=usd,
+        usd_per_machine_hour=usd / machine_hours if machine_hours else None,
         orders=len(orders),
-        machine_hours=book.rented.active_seconds(ours) / HOUR_SECONDS,
-        wanted_hours=book.wanted_seconds[name] / HOUR_SECONDS,
+        machine_hours=machine_hours,
+        wanted_hours=wanted_hours,
+        share=min(1.0, machine_hours / wanted_hours) if wanted_hours else None,
         ended=dict(sorted(Counter(str(order.end_reason) for order in orders if order.end_reason).items())),
     )
 
