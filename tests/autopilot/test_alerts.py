@@ -267,6 +267,13 @@ def test_it_is_said_what_cannot_be_read_and_that_nothing_is_done_about_old_data(
     assert "No action is taken on data older than 5m" in blind.body
 
 
+def test_of_many_things_that_cannot_be_read_the_first_are_named():
+    many = {"failed": {f"server rig-{n}": "busy" for n in range(40)}}
+    (blind,) = messages_of(remembered(file_with(LOW), [many] * 3))
+    assert blind.title == "Can't read server rig-0, server rig-1, server rig-2, server rig-3 and 36 more"
+    assert blind.body.count("busy") == 40
+
+
 def test_a_wallet_that_is_not_there_is_said_with_those_that_are():
     (blind,) = messages_of(remembered(file_with(LOW), [{"wallets": {"clore": 3.0}}] * 3))
     assert "there is no wallet 'bitcoin' with a balance here; there is: clore" in blind.body

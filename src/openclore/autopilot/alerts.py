@@ -28,6 +28,8 @@ from .templates import filled
 FAILURES_TO_SAY = 3
 FAILING_SECONDS_TO_SAY = 900
 """Or two failures at least, so long apart."""
+LISTED_MAX = 5
+"""So many parts that can't be read are named in a title."""
 NOTE_FORGOTTEN_SECONDS = 3_600
 """A note not made for so long is news when it is made again."""
 
@@ -246,6 +248,9 @@ def _tries(blindness: Blindness) -> str:
 
 
 def _listed(parts: Sequence[str]) -> str:
+    """ "wallets, orders and offers"; of many, the first."""
+    if len(parts) > LISTED_MAX:
+        parts = [*parts[: LISTED_MAX - 1], f"{len(parts) - LISTED_MAX + 1} more"]
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
@@ -258,7 +263,7 @@ def _tell_notes(
     """Say those that are new, not what differs in its figures only; blindness has its own words."""
     after = {key: at for key, at in before.items() if 0 <= teller.now - at < NOTE_FORGOTTEN_SECONDS}
     for note in notes:
-        if any(failed.reason in note.text for failed in seen.failed.values()):
+        if any(failed.reason and failed.reason in note.text for failed in seen.failed.values()):
             continue
         key = _FIGURE.sub("#", f"{note.for_}: {note.text}")
         if key not in after:
