@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Dialect, Engine, create_engine, event, text
 
 import openclore.store.store
@@ -29,7 +30,19 @@ structlog.configure(
     ]
 )
 
+# How long an example takes says nothing on a machine with other things to do.
+settings.register_profile(
+    "suite", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
+
 _skipped: list[str] = []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits a lot comes first, so that no worker is busy with it when the others are done."""
+    waiting = ("tests/e2e/", "tests/sandbox/test_template_bot.py", "tests/test_bench.py", "tests/host/")
+    items.sort(key=lambda item: not item.nodeid.startswith(waiting))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -21,7 +21,7 @@ def programs() -> list[str]:
 def test_the_rehearsal_of_the_readme_passes(pytester: pytest.Pytester) -> None:
     _, rehearsal = programs()
     pytester.makepyfile(rehearsal)
-    pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("-q", "-p", "no:schemathesis").assert_outcomes(passed=1)
 
 
 def test_the_bot_of_the_readme_rents_and_cancels(installation: Installation) -> None:

@@ -28,7 +28,7 @@ def test_a_test_takes_the_fixture_and_says_how_it_is_set_up(pytester: pytest.Pyt
             assert clore_sandbox.clock.turn(hours=1) == before + 3600
         """
     )
-    result = pytester.runpytest_subprocess("-q", "--strict-markers", "-W", "error", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-q", "--strict-markers", "-W", "error", "-p", "no:schemathesis")
     result.assert_outcomes(passed=2)
 
 

@@ -13,5 +13,5 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def test_the_template_bot_survives_its_weeks(pytester: pytest.Pytester) -> None:
     for file in ("bot.py", "test_bot.py"):
         pytester.path.joinpath(file).write_text((EXAMPLES / file).read_text())
-    result = pytester.runpytest_subprocess("-q", "-W", "error", "-p", "no:cacheprovider")
+    result = pytester.runpytest_subprocess("-q", "-W", "error", "-p", "no:schemathesis")
     result.assert_outcomes(passed=4)
