@@ -8,7 +8,7 @@ define sync
 	|| UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --frozen --quiet --inexact $(1) --system-certs
 endef
 
-.PHONY: demo test check bench format clean
+.PHONY: demo test check bench crash format clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/run  ## Start a market on this machine, take the tour, rent a real container.
@@ -28,6 +28,9 @@ check: .venv/dev  ## Formatting, lint, types, import directions, purity of the r
 
 bench: .venv/dev  ## Our figures against a peer or a floor in the same run.
 	@$(BIN)/python -m bench $(ARGS)
+
+crash: .venv/dev  ## Kill a market under load 200 times, and 100 times with its PostgreSQL; check its books each time.
+	@$(BIN)/python -m tests.crash $(ARGS)
 
 format: .venv/dev
 	@$(BIN)/ruff check --fix .

