@@ -9,8 +9,9 @@ from openclore.client import settings_of
 from openclore.sandbox import Sandbox
 from openclore.sandbox.hosts import image_megabytes, pull_seconds
 from openclore.sandbox.ports import LOWEST, NoPorts, Reserved
+from openclore.usecases import hosts
 
-from .conftest import Caller
+from .conftest import START, Caller, NewWorld
 
 pytestmark = pytest.mark.clore_sandbox(seed=4, servers=16)
 
@@ -167,3 +168,12 @@ def test_who_is_outbid_again_and_again_can_raise_again_and_again(caller: Caller)
         bid = round(bid * 1.1 + 0.01, 2)
         assert caller.post("set_spot_price", order_id=order_id, desired_price=bid).json()["code"] == 0
         assert caller.sandbox.orders()[order_id].state == "placed"
+
+
+def test_who_comes_right_when_something_happens_finds_all_machines_there(new_world: NewWorld) -> None:
+    rehearsal = new_world()
+    rehearsal.world.agenda.put(START + 1_000, lambda now: None)
+    before = rehearsal.rows("SELECT id FROM servers WHERE online")
+    rehearsal.world.turn_to(START + 1_000)
+    hosts.sweep(rehearsal.market, START + 1_000)
+    assert rehearsal.rows("SELECT id FROM servers WHERE online") == before

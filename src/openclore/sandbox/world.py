@@ -73,9 +73,8 @@ class World:
             self._live(at)
             if stop():
                 return False
-        if until > self.now:
-            self.now = until
-            self.hosts.vouch(until)
+        self.now = max(self.now, until)
+        self.hosts.vouch(self.now)
         return True
 
     def each(self, seconds: int, happening: Happening) -> None:
