@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from zoneinfo import ZoneInfo
 
 from .file import Budget, File, WalletBelow
+from .fleets_problems import alike, budget_too_small, problems_of_fleet
 from .pricing import overlaps, problems_of_pricing
 from .settings import contradictions as claimed_twice
 from .settings import problems_of_settings
@@ -74,7 +75,11 @@ def _hosting(file: File) -> Iterator[tuple[Path, str]]:
 
 def _renting(file: File) -> Iterator[tuple[Path, str]]:
     for name, fleet in file.fleets.items():
+        yield from _within(("fleets", name), problems_of_fleet(name, fleet))
         yield from _budget(("fleets", name, "budget"), fleet.budget)
+        yield from _within(("budget",), budget_too_small(file.budget, fleet))
+    for member, said in alike(file):
+        yield tuple(member.split(".")), said
 
 
 def _within(path: Path, problems: Iterable[tuple[str, str]]) -> Iterator[tuple[Path, str]]:

@@ -154,12 +154,12 @@ def excluding(
 def failed(memory: FleetMemory, machine: Machine, now: int, exclude_for: Span) -> FleetMemory:
     """The memory after a machine turned out to be no good.
 
-    When one after the other does not get ready, it is probably not their fault: orders pause.
+    When one after the other does not get ready while none is, it is probably not their fault: orders pause.
     """
     memory = msgspec.structs.replace(
         memory, excluded=excluding(memory.excluded, machine.server_id, now, exclude_for)
     )
-    if machine.ready_at is not None:
+    if any(one.ready_at is not None for one in (machine, *memory.machines.values())):
         return memory
     in_row = memory.failed_in_row + 1
     memory = msgspec.structs.replace(memory, failed_in_row=in_row)
