@@ -15,7 +15,7 @@ from ..api.offers import Offer
 from ..api.orders import Order as OrderRow
 from ..api.specs import Specs
 from ..autopilot.actions import Outcome, SetSettings
-from ..autopilot.file import Check, File, Fleet, PriceAbove, PriceBelow, Scale
+from ..autopilot.file import Check, File, Fleet, PriceAbove, PriceBelow, Scale, Span
 from ..autopilot.history import History
 from ..autopilot.memory import AlertsMemory, Memory, Message
 from ..autopilot.observation import Failed, Probe
@@ -123,9 +123,12 @@ def backtest(
     Raises:
         RecordingError: the history can't be followed.
     """
+    # A renter's file is rehearsed by somebody who has no servers, which he could not rent.
+    hosting = bool(names or file.pricing or file.settings or not file.fleets)
     sees = _Sees(file, history, names or {})
-    script = script_of(history, names=names, wanted=sees)
+    script = script_of(history, names=names, own=hosting, wanted=sees)
     every = max(file.every, ROUND_SECONDS_MIN, script.spacing) if every is None else every
+    file = _paced(file, every)
     notebook, postman = _Notebook(), _Postman()
     with _sandbox(script) as sandbox, sandbox.client("host") as clore:
         runner = Runner(
@@ -152,7 +155,7 @@ def backtest(
         observations=len(script.steps),
         servers=len(script.machines),
         left_out=script.left_out,
-        every_seconds=int(every),
+        every_seconds=every,
         rounds=len(book.times),
         host=_host_report(script, book, recorded, notebook) if recorded else None,
         fleets={name: _fleet_report(name, book) for name in file.fleets},
@@ -162,6 +165,16 @@ def backtest(
         times=book.times,
         curves=book.curves | ({"earned at recorded prices": recorded.curves["earned"]} if recorded else {}),
     )
+
+
+def _paced(file: File, every: int) -> File:
+    """The file with rounds so far apart."""
+    fleets = {
+        name: msgspec.structs.replace(fleet, ready_within=Span(max(fleet.ready_within, 2 * every)))
+        for name, fleet in file.fleets.items()
+    }
+    stale_after = Span(max(file.stale_after, every))
+    return msgspec.structs.replace(file, every=Span(every), stale_after=stale_after, fleets=fleets)
 
 
 def _sandbox(script: Script) -> Sandbox:

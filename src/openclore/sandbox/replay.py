@@ -120,6 +120,7 @@ def script_of(
     history: History,
     *,
     names: Mapping[str, int] | None = None,
+    own: bool = True,
     wanted: Callable[[Offer], bool] = lambda offer: True,
     servers_max: int = SERVERS_MAX,
     as_recorded: bool = False,
@@ -127,6 +128,7 @@ def script_of(
     """
     Args:
         names: ids of further machines that are to be ours, by the names they get.
+        own: whether those are ours that the recording account had.
         wanted: which machines of others to take in; of too many, some of every price.
         as_recorded: let our machines' prices change as they did, instead of staying as they were at first.
 
@@ -137,7 +139,7 @@ def script_of(
     if len(scenes) < 2:
         raise RecordingError(f"the history has {len(scenes)} observations; at least 2 are needed")
     first = _first_seen(scenes)
-    mine = _mine(scenes) | {server_id: name for name, server_id in (names or {}).items()}
+    mine = (_mine(scenes) if own else {}) | {server_id: name for name, server_id in (names or {}).items()}
     for scene in scenes:
         for server in scene.servers.values():
             if server.id is not None:
