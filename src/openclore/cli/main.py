@@ -12,6 +12,7 @@ from openclore import __version__
 
 from . import (
     admin,
+    autopilot,
     conformance,
     demo,
     events,
@@ -79,6 +80,7 @@ app.command("wallets", rich_help_panel=RENTERS)(wallets.wallets)
 app.command("fees", rich_help_panel=RENTERS)(fees.fees)
 app.add_typer(spot.spot, name="spot", rich_help_panel=RENTERS)
 app.add_typer(gigaspot.gigaspot, name="gigaspot", rich_help_panel=RENTERS)
+app.add_typer(autopilot.autopilot, name="autopilot", rich_help_panel=WATCHING)
 app.command("watch", rich_help_panel=WATCHING)(watch.watch)
 app.command("events", rich_help_panel=WATCHING)(events.events)
 app.add_typer(webhooks.webhook, name="webhook", rich_help_panel=WATCHING)

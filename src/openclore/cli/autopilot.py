@@ -1,0 +1,336 @@
+"""openclore autopilot: what a file wants, kept so."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from json import dumps
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options
+from .errors import guarded
+from .output import Column, amount, local_time, say, show_facts, show_json, show_table
+
+if TYPE_CHECKING:
+    from openclore.autopilot.file import File
+    from openclore.autopilot.memory import Memory
+    from openclore.autopilot.plan import Plan
+    from openclore.client import Clore
+
+autopilot = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Alerts, prices, settings and fleets that keep themselves, as a TOML file says.",
+)
+
+FilePath = Annotated[Path, typer.Argument(metavar="FILE", help="What is wanted, as TOML.")]
+MemoryPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--memory",
+        metavar="PATH",
+        help="Where to remember. (default: in $XDG_STATE_HOME/openclore/autopilot, by file, market and key)",
+    ),
+]
+
+LOG_ROWS = 10
+MACHINES = [
+    Column("FLEET", flexible=True),
+    Column("ORDER", justify="right"),
+    Column("SERVER", justify="right", rank=1),
+    Column("TYPE", rank=2),
+    Column("$/H", justify="right"),
+    Column("SPENT $", justify="right", rank=3),
+    Column("STATE"),
+]
+LOG = [
+    Column("TIME", rank=2),
+    Column("WHAT", flexible=True),
+    Column("OUTCOME", rank=1, flexible=True),
+]
+
+
+@autopilot.command()
+@guarded
+def check(file: FilePath, json: options.Json = False) -> None:
+    """See whether a file can be followed, and those to be told can be reached. Changes nothing."""
+    from openclore.autopilot.notify import unreachable
+    from openclore.autopilot.reading import FileError, Problem, load
+
+    problems: list[Problem] = []
+    wanted: File | None = None
+    try:
+        wanted = load(file)
+    except FileError as error:
+        problems = error.problems
+    else:
+        problems = [Problem(None, "notify", text) for text in unreachable(wanted)]
+    if json:
+        show_json({"file": str(file), "problems": [problem._asdict() for problem in problems]})
+    else:
+        for problem in problems:
+            say(f"{file}: {problem}")
+        if wanted is not None and not problems:
+            say(f"{file} is in order: {_contents(wanted)}.")
+    if problems:
+        raise typer.Exit(2)
+
+
+@autopilot.command()
+@guarded
+def plan(
+    file: FilePath,
+    memory: MemoryPath = None,
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: options.Json = False,
+) -> None:
+    """Print what a round would do now, and why. Changes nothing."""
+    from openclore.autopilot.memory import Memory
+    from openclore.autopilot.observe import Observer
+    from openclore.autopilot.probes import Prober
+    from openclore.autopilot.reading import load
+    from openclore.autopilot.remember import glance
+    from openclore.autopilot.runner import look_and_plan
+
+    wanted = load(file)
+    with options.client(profile, base_url) as clore:
+        path, market = _place(clore, file, memory)
+        found = glance(path, market)
+        before = found.memory if found else Memory(name="plan")
+        seen, made = look_and_plan(wanted, Observer(clore, Prober(), time.time), before, time.time)
+    failed = {part: problem.reason for part, problem in seen.failed.items()}
+    if json:
+        show_json(
+            {"actions": made.actions, "notes": made.notes, "failed": failed, "messages": _news(made, before)}
+        )
+        return
+    _show_plan(made, before, failed)
+
+
+@autopilot.command()
+@guarded
+def run(
+    file: FilePath,
+    memory: MemoryPath = None,
+    once: Annotated[bool, typer.Option("--once", help="One round; for cron.")] = False,
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: Annotated[bool, typer.Option("--json", help="Print what happens as JSON lines.")] = False,
+) -> None:
+    """Keep things as a file wants them, until Ctrl-C or SIGTERM.
+
+    Edits of the file are followed from the next round on; one that can't be followed is told, and the last
+    good one stays. What was asked for is remembered before it is done: after a crash, start it again.
+    """
+    from openclore.autopilot.notify import Postman
+    from openclore.autopilot.probes import Prober
+    from openclore.autopilot.reading import Source
+    from openclore.autopilot.remember import Keeper
+    from openclore.autopilot.runner import Runner
+
+    source = Source(file)
+    log = log_json if json else log_text
+    with options.client(profile, base_url) as clore:
+        path, market = _place(clore, file, memory)
+        with Keeper(path, market) as keeper:
+            runner = Runner(clore, source, keeper, prober=Prober(), postman=Postman(log), tell=log)
+            if once:
+                runner.once()
+                return
+            log(f"Following {file} at {clore.base_url}: {_contents(source.file)}; Ctrl-C ends it.")
+            with ended_by_signals(runner.stop):
+                runner.run()
+    log("Ended; everything is written down.")
+
+
+@autopilot.command()
+@guarded
+def status(
+    file: FilePath,
+    memory: MemoryPath = None,
+    profile: options.Profile = None,
+    base_url: options.BaseUrl = None,
+    json: options.Json = False,
+) -> None:
+    """Show what is remembered: the last round, machines, money spent, the last actions. Asks no market."""
+    from openclore.autopilot.remember import glance
+
+    with options.client(profile, base_url) as clore:
+        path, market = _place(clore, file, memory)
+    found = glance(path, market, LOG_ROWS)
+    if json:
+        show_json({"memory": found.memory, "known": found.known, "log": found.log} if found else {})
+        return
+    if found is None:
+        say(f"Nothing is remembered of {file} yet: openclore autopilot run {file}")
+        return
+    known = found.known
+    if known:
+        show_facts(
+            [
+                ("Last round", local_time(known.at)),
+                *((f"Wallet {name}", amount(value)) for name, value in known.wallets.items()),
+                ("Offers seen", known.offers),
+                ("Own servers", known.servers),
+                ("Own orders", known.orders),
+                *((f"Can't read {part}", reason) for part, reason in known.problems.items()),
+                *((note.for_, note.text) for note in known.notes),
+            ]
+        )
+    _show_fleets(found.memory)
+    waiting = len(found.memory.alerts.gathering) + len(found.memory.alerts.outbox)
+    if waiting:
+        say(f"{waiting} message(s) wait to be delivered.")
+    rows = [(local_time(line.at), _what(line.action), _outcome(line)) for line in found.log]
+    show_table(LOG, rows, empty="Nothing was done yet.")
+
+
+@autopilot.command("test")
+@guarded
+def send_test(file: FilePath, json: options.Json = False) -> None:
+    """Send one message to everybody who would be told."""
+    from openclore.autopilot.notify import try_all
+    from openclore.autopilot.reading import load
+
+    told = try_all(load(file))
+    if json:
+        show_json([{"target": label, "told": reached} for label, reached in told])
+    else:
+        for label, reached in told:
+            say(f"{label}: {'told' if reached else 'could not be told'}")
+    if not all(reached for _, reached in told):
+        raise typer.Exit(1)
+
+
+@autopilot.command("import")
+@guarded
+def import_(profile: options.Profile = None, base_url: options.BaseUrl = None) -> None:
+    """Print a file that wants your servers as they are now."""
+    from openclore.autopilot.settings import as_toml
+
+    with options.client(profile, base_url) as clore:
+        names = [server.name for server in clore.my_servers() if server.name]
+        configs = [clore.server_config(name) for name in names]
+    if not configs:
+        say("You have no servers; openclore server add NAME registers one.")
+    sys.stdout.write(as_toml(configs))
+
+
+# Shared ---------------------------------------------------------------------------------------------
+
+
+def _place(clore: "Clore", file: Path, memory: Path | None) -> tuple[Path, tuple[str, str]]:
+    """Where a file's memory is, and what it is about."""
+    from openclore.autopilot.remember import default_path
+
+    market = (clore.base_url, clore.key_digest)
+    return memory or default_path(file, *market), market
+
+
+def _contents(file: "File") -> str:
+    counts = [
+        (len(file.alerts), "alert", "alerts"),
+        (len(file.pricing), "pricing group", "pricing groups"),
+        (len(file.settings), "group of settings", "groups of settings"),
+        (len(file.fleets), "fleet", "fleets"),
+    ]
+    return ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts if n) or "it wants nothing"
+
+
+def _show_plan(made: "Plan", before: "Memory", failed: dict[str, str]) -> None:
+    from openclore.autopilot.words import sentence
+
+    for action in made.actions:
+        sys.stdout.write(f"{action.for_}: {sentence(action)}\n    {action.reason}\n")
+    for note in made.notes:
+        sys.stdout.write(f"{note.for_}: {note.text}\n")
+    for title in _news(made, before):
+        sys.stdout.write(f"Would tell: {title}\n")
+    for part, reason in failed.items():
+        say(f"Can't read {part}: {reason}")
+    if not made.actions and not failed:
+        say("Nothing to do.")
+
+
+def _news(made: "Plan", before: "Memory") -> list[str]:
+    """Titles of the messages that this round adds."""
+    after = made.memory.alerts
+    messages = [*after.gathering, *(message for parcel in after.outbox for message in parcel.messages)]
+    return [message.title for message in messages if message.id >= before.alerts.next_id]
+
+
+def _show_fleets(memory: "Memory") -> None:
+    rows: list[tuple[object, ...]] = []
+    for name, fleet in sorted(memory.fleets.items()):
+        for machine in fleet.machines.values():
+            state = "ready" if machine.ready_at else "starting"
+            state = "ending" if machine.cancelling_since else state
+            rows.append(
+                (
+                    name,
+                    machine.order_id,
+                    machine.server_id,
+                    machine.type,
+                    amount(machine.usd_per_hour, 4),
+                    amount(machine.usd_spent, 4),
+                    state,
+                )
+            )
+        rows += [
+            (name, "?", i.order.server_id, i.order.type, amount(i.order.usd_per_hour, 4), "-", "asked for")
+            for i in fleet.intents.values()
+        ]
+    if rows:
+        show_table(MACHINES, rows, empty="")
+    for name, fleet in sorted(memory.fleets.items()):
+        spent = fleet.spent
+        say(
+            f"{name}: {amount(spent.in_hour, 4)} $ this hour, {amount(spent.in_day, 4)} $ today,"
+            f" {amount(spent.total, 4)} $ in all; {len(fleet.excluded)} server(s) excluded for now."
+        )
+
+
+def _what(action: Any) -> str:
+    from openclore.autopilot.words import sentence
+
+    return f"{action.for_}: {sentence(action)} ({action.reason})"
+
+
+def _outcome(line: Any) -> str:
+    if line.done:
+        return "done"
+    return f"{'unclear' if line.unknown else 'not done'}: {line.detail}"
+
+
+def log_text(text: str) -> None:
+    """What happens, for a person, on stderr."""
+    say(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}")
+
+
+def log_json(text: str) -> None:
+    """The same for a program, on stdout."""
+    sys.stdout.write(dumps({"at": int(time.time()), "said": text}) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def ended_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and Ctrl-C let what is under way end; a second Ctrl-C does not wait for it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
