@@ -15,8 +15,13 @@ PURE = [
         for name in (
             "actions",
             "alerts",
+            "budget",
             "conditions",
             "file",
+            "fleets",
+            "fleets_choose",
+            "fleets_follow",
+            "fleets_problems",
             "memory",
             "observation",
             "outbox",

@@ -51,7 +51,8 @@ OFFLINE_SECONDS = 180
 """How long a host may be gone before its machine is replaced."""
 CANCEL_AGAIN_SECONDS = 60
 WAIT_SECONDS = 300
-"""How long a bid that does not run is raised again and again before another machine is looked for."""
+"""How long a bid that does not run is raised again and again before another machine is looked for; with slow
+rounds, three of them."""
 MARGIN_SECONDS = 60
 ORDERS_PER_ROUND = 10
 """A market takes one in five seconds; a round should not last much longer than it is apart from the next."""
@@ -355,7 +356,7 @@ class _Round:
         now, tariff = self._now, self._look.tariff
         reading = self._look.spot.get(machine.server_id)
         since = machine.waiting_since or now
-        if now - since >= WAIT_SECONDS:
+        if now - since >= max(WAIT_SECONDS, 3 * self._file.every):
             self._give_up(work, machine, f"its bid has waited for {words_of(now - since)}")
             return
         if reading is None or reading.at <= max(machine.made_at, machine.bid_at or 0):
