@@ -1,10 +1,20 @@
 """Actions as sentences, for the log, for `plan` and for `status`."""
 
+from collections.abc import Iterator
 from typing import assert_never
 
 from openclore.api.durations import words_of
 
-from .actions import AnyAction, CancelOrder, PlaceOrder, Rebid, RenewLease, SetBackgroundJob, SetSettings
+from .actions import (
+    AnyAction,
+    CancelOrder,
+    Change,
+    PlaceOrder,
+    Rebid,
+    RenewLease,
+    SetBackgroundJob,
+    SetSettings,
+)
 
 
 def sentence(action: AnyAction) -> str:
@@ -21,16 +31,40 @@ def sentence(action: AnyAction) -> str:
         case RenewLease():
             return f"Keep order {action.order_id} for another {words_of(action.seconds)}"
         case SetSettings():
-            changes = ", ".join(
-                f"{change.member} {_shown(change.before)} -> {_shown(change.after)}"
-                for change in action.changes
-            )
+            changes = ", ".join(said for change in action.changes for said in _changes(change))
             return f"Set {action.server}: {changes}"
         case SetBackgroundJob():
             job = f"run {action.job.image}" if action.job else "run nothing"
             return f"Have {action.server} {job} while nobody rents it"
         case _:
             assert_never(action)
+
+
+_MEMBERS = {
+    "availability": "public",
+    "mrl": "longest rental in hours",
+    "on_demand": "on demand",
+    "spot": "lowest bid",
+    "enabled": "accepted",
+}
+_COINS = {"bitcoin": "btc", "clore": "clore", "usd": "usd"}
+
+
+def _changes(change: Change) -> Iterator[str]:
+    """What a change of settings changes, as people say it: "on demand 12.01 -> 10.81 usd"."""
+    coin, _, member = change.member.partition("_")
+    if change.member == "usd_pricing" and isinstance(change.after, dict):
+        for currency, prices in change.after.items():
+            before = (change.before or {}).get(currency) or {}
+            for kind, price in prices.items():
+                if price != before.get(kind):
+                    named = f"{_MEMBERS.get(kind, kind)} {_shown(before.get(kind))} -> {_shown(price)} $"
+                    yield f"{named} in {currency}"
+    elif coin in _COINS and member in _MEMBERS:
+        yield f"{_MEMBERS[member]} {_shown(change.before)} -> {_shown(change.after)} {_COINS[coin]}"
+    else:
+        name = _MEMBERS.get(change.member, change.member)
+        yield f"{name} {_shown(change.before)} -> {_shown(change.after)}"
 
 
 def plain(number: float) -> str:

@@ -5,8 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from json import dumps
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +13,7 @@ import typer
 
 from . import options
 from .errors import guarded
-from .output import Column, amount, local_time, say, show_facts, show_json, show_table
+from .output import Column, amount, local_time, log_json, log_text, say, show_facts, show_json, show_table
 
 if TYPE_CHECKING:
     from openclore.autopilot.file import File
@@ -307,17 +305,6 @@ def _outcome(line: Any) -> str:
     if line.done:
         return "done"
     return f"{'unclear' if line.unknown else 'not done'}: {line.detail}"
-
-
-def log_text(text: str) -> None:
-    """What happens, for a person, on stderr."""
-    say(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}")
-
-
-def log_json(text: str) -> None:
-    """The same for a program, on stdout."""
-    sys.stdout.write(dumps({"at": int(time.time()), "said": text}) + "\n")
-    sys.stdout.flush()
 
 
 @contextmanager

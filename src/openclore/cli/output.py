@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -159,6 +160,17 @@ def say(text: str) -> None:
     lines = ["".join(c if c.isprintable() else " " for c in line) for line in text.split("\n")]
     sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
+
+
+def log_text(text: str) -> None:
+    """Something that happened, with the time, on stderr; for commands that run on."""
+    say(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}")
+
+
+def log_json(text: str) -> None:
+    """The same for a program: a line of JSON on stdout."""
+    sys.stdout.write(json.dumps({"at": int(time.time()), "said": text}) + "\n")
+    sys.stdout.flush()
 
 
 def interactive() -> bool:

@@ -2,12 +2,8 @@
 
 import os
 import signal
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from json import dumps
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -16,7 +12,7 @@ import typer
 
 from . import options
 from .errors import guarded
-from .output import say
+from .output import log_json, log_text
 
 SIGTERM_EXIT = 0
 
@@ -68,7 +64,7 @@ def watch(
     from openclore.autopilot.watch import Watch, file_for, memory_path
 
     name = options.currency(wallet)
-    log = _log_json if json else _log
+    log = log_json if json else log_text
     urls = notify or os.environ.get("OPENCLORE_NOTIFY", "").split()
     file = file_for(name, below, back_above, tuple(urls), every)
     with _terminable(), options.client(profile, base_url) as clore:
@@ -82,15 +78,6 @@ def watch(
                 raise typer.Exit(1)
 
 
-def _log(text: str) -> None:
-    say(f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S} {text}")
-
-
-def _log_json(text: str) -> None:
-    sys.stdout.write(dumps({"at": int(time.time()), "said": text}) + "\n")
-    sys.stdout.flush()
-
-
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM end the watch at once; its memory is on disk at any moment."""
@@ -102,7 +89,7 @@ def _terminable() -> Iterator[None]:
     try:
         yield
     except _Terminated:
-        _log("Ended by SIGTERM.")
+        log_text("Ended by SIGTERM.")
         raise typer.Exit(SIGTERM_EXIT) from None
     finally:
         signal.signal(signal.SIGTERM, before)
