@@ -204,10 +204,13 @@ class _Sees:
 
     def __init__(self, file: File, history: History, names: Mapping[str, int]) -> None:
         patterns = [pattern for group in file.pricing.values() for pattern in group.servers]
-        own = {name: server.specs for scene in history.scenes for name, server in scene.servers.items()}
         ids = {server_id: name for name, server_id in names.items()}
-        own |= {ids[o.id]: o.specs for scene in history.scenes for o in scene.offers.values() if o.id in ids}
-        self._like = {specs.gpu for name, specs in own.items() if specs and named(patterns, name)}
+        seen: list[tuple[str, Specs | None]] = []
+        for scene in history.scenes:
+            ids |= {server.id: name for name, server in scene.servers.items() if server.id is not None}
+            seen += [(name, server.specs) for name, server in scene.servers.items()]
+            seen += [(name, scene.offers[one].specs) for one, name in ids.items() if one in scene.offers]
+        self._like = {specs.gpu for name, specs in seen if specs and named(patterns, name)}
         alerts = [one for one in file.alerts.values() if isinstance(one, PriceAbove | PriceBelow)]
         self._gpus = [alert.gpu.lower() for alert in alerts]
         self._fleets = list(file.fleets.values())
