@@ -15,7 +15,7 @@ demo: .venv/run  ## Start a market on this machine, take the tour, rent a real c
 	@$(BIN)/openclore demo
 
 test: .venv/dev  ## Pass the suite; what can't run here is skipped with its reason.
-	@$(BIN)/pytest -n 4 --dist loadgroup $(ARGS)
+	@$(BIN)/pytest -n 4 $(ARGS)
 
 check: .venv/dev  ## Formatting, lint, types, import directions, purity of the rules, generated code.
 	@$(BIN)/ruff format --check .

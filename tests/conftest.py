@@ -15,6 +15,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Dialect, Engine, create_engine, event, text
+from xdist.scheduler import LoadScopeScheduling
 
 import openclore.store.store
 from openclore.store.store import Store, database_url, open_store
@@ -39,10 +40,44 @@ settings.load_profile("suite")
 _skipped: list[str] = []
 
 
+# Modules whose tests share what takes long to set up; the rest goes to the workers test by test.
+TOGETHER = {
+    "tests/e2e/test_curl.py",
+    "tests/e2e/test_demo.py",  # each demo looks for free ports
+    "tests/e2e/test_exactly_once.py",
+    "tests/e2e/test_gigaspot_sdk.py",
+    "tests/e2e/test_official_sdk.py",
+    "tests/sandbox/test_host_week.py",
+}
+# What takes long by itself comes first, so that no worker is busy with it when the others are done.
+FIRST = (
+    "tests/e2e/test_demo.py",
+    "tests/e2e/",
+    "tests/sandbox/test_template_bot.py",
+    "tests/sandbox/test_host_week.py",
+    "tests/test_bench.py",
+    "tests/host/",
+)
+
+
+class Scheduling(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return module if module in TOGETHER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What waits a lot comes first, so that no worker is busy with it when the others are done."""
-    waiting = ("tests/e2e/", "tests/sandbox/test_template_bot.py", "tests/test_bench.py", "tests/host/")
-    items.sort(key=lambda item: not item.nodeid.startswith(waiting))
+    def place(item: pytest.Item) -> int:
+        places = (place for place, begin in enumerate(FIRST) if item.nodeid.startswith(begin))
+        return next(places, len(FIRST))
+
+    items.sort(key=place)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -12,8 +12,6 @@ import pytest
 
 from .conftest import Installation, an_installation
 
-pytestmark = pytest.mark.xdist_group("curl")
-
 JSON = "Content-type: application/json"
 Answer = tuple[int, Any]
 Send = Callable[..., Answer]

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.timeout(180)
 
 
 def demo(**env: str) -> str:

@@ -12,8 +12,6 @@ from .conftest import Installation, an_installation
 
 sdk = pytest.importorskip("clore_gigaspot.main")
 
-pytestmark = pytest.mark.xdist_group("gigaspot_sdk")
-
 UBUNTU = "a3f9c4d7e5b088d8a0bff880"
 OC = [{"pl": 250, "core_lock": 1_500, "mem_offset": 1_000}, {"pl": 260}]
 

@@ -21,8 +21,6 @@ from .conftest import Installation, an_installation
 clore_ai = pytest.importorskip("clore_ai")
 pydantic = pytest.importorskip("pydantic")
 
-pytestmark = pytest.mark.xdist_group("official_sdk")
-
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
