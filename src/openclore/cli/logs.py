@@ -1,9 +1,12 @@
 """How our long-running commands log: to standard error, readable at a terminal, JSON lines elsewhere.
 
-Tracebacks never show local variables: these may hold secrets.
+Tracebacks never show local variables: these may hold secrets. What can't be written is lost, and nothing
+else is: a full disk under the log must not keep a market from answering.
 """
 
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
@@ -21,6 +24,18 @@ def configure_logs() -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _StandardError())),
         cache_logger_on_first_use=True,
     )
+
+
+class _StandardError:
+    """As much of a file as the logger uses."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            sys.stderr.flush()
