@@ -22,6 +22,7 @@ from ..api.endpoints import Endpoint
 from ..api.open.endpoints import IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY_PATTERN, OPEN_PATH, REPLAYED_HEADER
 from ..rules.refused import InvalidInput, NotFound, Refused
 from ..store.accounts import ApiKey
+from ..store.failures import cause, for_the_log
 from ..store.store import StoreBusy
 from ..usecases import idempotency
 from ..usecases.idempotency import Once
@@ -214,8 +215,11 @@ async def _admitted(
 
 
 def _database_error(voice: Voice, endpoint: Endpoint[Any, Any], error: SQLAlchemyError) -> AnyResponse:
-    log.error("database error", endpoint=endpoint.name, error=type(error).__name__)
-    return voice.failure(Code.DATABASE_ERROR, "the database failed, look before trying again")
+    log.error("database error", endpoint=endpoint.name, error=for_the_log(error))
+    known = cause(error)
+    if known is None:
+        return voice.failure(Code.DATABASE_ERROR, "the database failed, look before trying again")
+    return voice.failure(Code.DATABASE_ERROR, f"{known}: nothing was done, try again later")
 
 
 def _idempotency_key(endpoint: Endpoint[Any, Any], voice: Voice, request: AnyRequest) -> str | None:

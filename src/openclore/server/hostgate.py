@@ -27,6 +27,7 @@ from ..api.hostlink import (
 )
 from ..rules.refused import InvalidInput, NotFound
 from ..rules.servers import continues
+from ..store.failures import for_the_log
 from ..usecases import hosts
 from . import bodies
 from .keys import presented
@@ -83,7 +84,10 @@ def routes(service: Service) -> list[Any]:
         except* (WebSocketDisconnect, TimeoutError):
             pass
         except* SQLAlchemyError as errors:
-            log.error("a host's link is closed", server=server.id, exc_info=errors.exceptions[0])
+            reasons = {
+                for_the_log(error) for error in errors.exceptions if isinstance(error, SQLAlchemyError)
+            }
+            log.error("a host's link is closed", server=server.id, error="; ".join(sorted(reasons)))
             await socket.close(code=_INTERNAL_ERROR)
 
     return [register, link]

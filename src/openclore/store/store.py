@@ -104,6 +104,8 @@ def database_url(data_dir: Path) -> str:
 def open_store(url: str) -> Store:
     """Open a database and bring its tables up to date. A new SQLite file is readable by its owner only.
 
+    Its errors never show the values of a statement: these may be secrets.
+
     Raises:
         StoreError: it can't be reached, written or understood.
     """
@@ -115,7 +117,7 @@ def open_store(url: str) -> Store:
         ) from None
     if parsed.get_backend_name() == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
-        engine = create_engine(parsed, pool_pre_ping=True)
+        engine = create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     elif parsed.get_backend_name() == "sqlite" and parsed.database:
         engine = _sqlite_engine(Path(parsed.database))
     else:
@@ -141,7 +143,9 @@ def _sqlite_engine(file: Path) -> Engine:
         file.touch(mode=0o600)
     except OSError as error:
         raise StoreError(f"can't write the database {file}: {error.strerror}") from error
-    engine = create_engine(f"sqlite:///{file}", connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    engine = create_engine(
+        f"sqlite:///{file}", connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, hide_parameters=True
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, _: Any) -> None:

@@ -1,0 +1,36 @@
+"""Why a database does not do what it is told, as far as that is known."""
+
+from enum import StrEnum
+from sqlite3 import SQLITE_FULL, SQLITE_READONLY
+
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+
+_SQLITE_PRIMARY = 0xFF
+_POSTGRES_DISK_FULL = "53100"
+_POSTGRES_READ_ONLY = "25006"
+
+
+class Cause(StrEnum):
+    """What keeps a database from writing. Either way the whole transaction is undone."""
+
+    DISK_FULL = "the disk of the market's database is full"
+    READ_ONLY = "the market's database takes no changes at present"
+
+
+def cause(error: SQLAlchemyError) -> Cause | None:
+    """None: another one, and what became of the transaction is unknown."""
+    original = error.orig if isinstance(error, DBAPIError) else None
+    code = getattr(original, "sqlite_errorcode", 0) & _SQLITE_PRIMARY
+    state = getattr(original, "sqlstate", None)
+    if code == SQLITE_FULL or state == _POSTGRES_DISK_FULL:
+        return Cause.DISK_FULL
+    if code == SQLITE_READONLY or state == _POSTGRES_READ_ONLY:
+        return Cause.READ_ONLY
+    return None
+
+
+def for_the_log(error: SQLAlchemyError) -> str:
+    """What the operator should read: the database's own words, unless they may quote what a caller sent."""
+    if isinstance(error, OperationalError) or cause(error) is not None:
+        return " ".join(str(getattr(error, "orig", error)).split())
+    return type(error).__name__
