@@ -248,6 +248,11 @@ def test_where_no_background_job_can_be_set_it_is_said() -> None:
             "background_job",
             "needs an image; for none, write background_job = false",
         ),
+        (
+            {"background_job": {"image": "miner:1", "env": {"POOL": "a;b"}}},
+            "background_job",
+            "env: may hold only letters, digits, white space (not in names) and - _ : = . @ + /",
+        ),
     ],
 )
 def test_settings_that_can_not_be_meant_are_told(wanted: dict[str, Any], member: str, said: str) -> None:
@@ -350,9 +355,9 @@ def configs(draw: st.DrawFn, name: str) -> ServerConfig:
     dollars = st.one_of(st.none(), st.floats(0.1, 300))
     jobs = st.builds(
         ShownJob,
-        image=TEXTS,
+        image=st.one_of(st.just("miner:1"), TEXTS),
         command=st.one_of(st.none(), TEXTS),
-        env=st.dictionaries(TEXTS, TEXTS, max_size=2),
+        env=st.dictionaries(st.sampled_from(["A", "B_2", "a b"]), st.sampled_from(["", "x y", "a:1", ";"])),
     )
     return ServerConfig(
         name=name,

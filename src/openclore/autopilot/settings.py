@@ -7,7 +7,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from openclore.api.complaints import complaint
 from openclore.api.currencies import PRICE_BOUNDS, Currency
+from openclore.api.open.servers import SetBackgroundJob as JobRequest
 from openclore.api.orders import OrderType
 from openclore.api.servers import MRL_HOURS_MAX, MRL_HOURS_MIN, ServerConfig
 from openclore.api.servers import BackgroundJob as ShownJob
@@ -330,8 +332,20 @@ def _problems(table: Settings) -> Iterator[tuple[str, str]]:
     for name, pair in table.dollars.items():
         for amount in (pair.on_demand, pair.spot):
             yield from _price_problems("dollars", name, amount, Currency.USD)
-    if isinstance(table.background_job, BackgroundJob) and not table.background_job.image:
+    if isinstance(table.background_job, BackgroundJob):
+        yield from _job_problems(table.background_job)
+
+
+def _job_problems(job: BackgroundJob) -> Iterator[tuple[str, str]]:
+    """What the market would refuse."""
+    if not job.image:
         yield "background_job", "needs an image; for none, write background_job = false"
+        return
+    members = {"image": job.image, "command": job.command or None, "env": job.env or None}
+    try:
+        msgspec.convert(members, JobRequest)
+    except msgspec.ValidationError as error:
+        yield "background_job", str(complaint(error))
 
 
 def _price_problems(member: str, name: str, amount: float, bounded_as: str) -> Iterator[tuple[str, str]]:
@@ -391,7 +405,7 @@ def _body(config: ServerConfig) -> str:
     if dollars:
         lines.append(f"dollars = {_inline(dollars)}")
     job = _job(config.background_job)
-    if job is not None:
+    if job is not None and not any(_job_problems(job)):
         lines += ["", f"[settings.{_TABLE}.background_job]", f"image = {_text(job.image)}"]
         lines += [f"command = {_text(job.command)}"] if job.command else []
         lines += (
