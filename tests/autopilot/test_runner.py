@@ -1,0 +1,182 @@
+"""Rounds on a real market: whatever moment one ends at, the next goes on as if it had not ended."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openclore.autopilot.notify import Postman
+from openclore.autopilot.probes import Prober
+from openclore.autopilot.reading import Given, Source, read
+from openclore.autopilot.remember import Keeper
+from openclore.autopilot.runner import Runner
+from openclore.client import Clore
+from openclore.sandbox import Sandbox
+
+FLEET = """
+every = "60s"
+
+[fleets.pair]
+image = "{image}"
+machines = 2
+price_per_hour_max = 5.0
+"""
+SETTINGS = """
+[settings.all]
+servers = ["*"]
+mrl_hours = 77
+"""
+WRITES = ("create_order", "cancel_order", "set_server_settings", "set_spot_price", "renew_lease")
+
+
+class Crash(BaseException):
+    """The process ended here."""
+
+
+class Countdown:
+    """Ends the process right before or after the n-th step of those that leave traces."""
+
+    def __init__(self, step: int) -> None:
+        self.left = step
+
+    def around(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def stepping(*args: Any, **named: Any) -> Any:
+            self._tick()
+            result = step(*args, **named)
+            self._tick()
+            return result
+
+        return stepping
+
+    def _tick(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Crash
+
+
+class Fragile:
+    """A client or a keeper whose steps are counted."""
+
+    def __init__(self, inner: Any, countdown: Countdown, steps: tuple[str, ...]) -> None:
+        self._inner = inner
+        for name in steps:
+            setattr(self, name, countdown.around(getattr(inner, name)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(seed=11, servers=30) as sandbox:
+        yield sandbox
+
+
+def a_runner(sandbox: Sandbox, clore: Any, file: str, keeper: Any, told: list[str] | None = None) -> Runner:
+    return Runner(
+        clore,
+        Given(read(file, {})),
+        keeper,
+        prober=Prober(),
+        postman=Postman(date=sandbox.clock.time),
+        tell=(told if told is not None else []).append,
+        date=sandbox.clock.time,
+        sleep=sandbox.sleep,
+    )
+
+
+def rounds(sandbox: Sandbox, clore: Clore, file: str, path: Path, *, crash_at: int) -> bool:
+    """Five rounds a minute apart, the process being ended once and started again; whether it came to that."""
+    market, crashed = (clore.base_url, clore.key_digest), False
+    countdown = Countdown(crash_at)
+    for _ in range(5):
+        with Keeper(path, market) as keeper:
+            fragile = Fragile(clore, countdown, WRITES), Fragile(keeper, countdown, ("keep",))
+            try:
+                a_runner(sandbox, fragile[0], file, fragile[1]).once()
+            except Crash:
+                crashed = True
+        sandbox.clock.turn(minutes=1)
+    return crashed
+
+
+@pytest.mark.parametrize("dialect", ["open", "live"])
+def test_a_crash_at_any_step_of_a_fleet_leads_to_the_same_machines(tmp_path: Path, dialect: Any) -> None:
+    with Sandbox(seed=11, servers=30, dialect=dialect) as sandbox, sandbox.client() as clore:
+        crash_at, crashed = 0, True
+        while crashed:
+            crash_at += 1
+            image, path = f"ubuntu:crash-{crash_at}", tmp_path / f"{crash_at}.sqlite"
+            file = FLEET.format(image=image)
+            crashed = rounds(sandbox, clore, file, path, crash_at=crash_at)
+            made = [order for order in sandbox.orders().values() if order.image == image]
+            running = {order.id for order in made if not order.expired}
+            with Keeper(path, (clore.base_url, clore.key_digest)) as keeper:
+                fleet = keeper.memory.fleets["pair"]
+            assert len(made) == 2, crash_at
+            assert set(fleet.machines) == running
+            assert not fleet.intents
+            for order_id in running:
+                clore.cancel_order(order_id)
+        assert crash_at > 8
+
+
+def test_settings_are_set_once_and_nothing_more_is_done(sandbox: Sandbox, tmp_path: Path) -> None:
+    with (
+        sandbox.client("host") as clore,
+        Keeper(tmp_path / "m.sqlite", (clore.base_url, clore.key_digest)) as keeper,
+    ):
+        runner = a_runner(sandbox, clore, SETTINGS, keeper)
+        assert len(runner.once().actions) == len(sandbox.my_servers)
+        assert {clore.server_config(server.name or "").mrl for server in clore.my_servers()} == {77}
+        assert runner.once().actions == ()
+
+
+def test_a_round_told_to_stop_begins_nothing_more(sandbox: Sandbox, tmp_path: Path) -> None:
+    with (
+        sandbox.client() as clore,
+        Keeper(tmp_path / "m.sqlite", (clore.base_url, clore.key_digest)) as keeper,
+    ):
+        file = FLEET.format(image="ubuntu:stopped")
+        runner = a_runner(sandbox, clore, file, keeper)
+        runner.stop()
+        runner.once()
+        assert [order for order in sandbox.orders().values() if order.image == "ubuntu:stopped"] == []
+        assert not keeper.memory.fleets["pair"].intents
+        assert len(a_runner(sandbox, clore, file, keeper).once().actions) == 2
+
+
+def test_an_edit_is_followed_and_a_broken_one_is_told_and_not_followed(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('every = "7s"')
+    source = Source(path)
+    assert source.file.every == 7
+    path.write_text('every = "7x"')
+    assert source.reload()
+    assert (source.file.every, "7x" in str(source.problem)) == (7, True)
+    assert not source.reload()
+    path.write_text('every = "90s"')
+    assert source.reload()
+    assert (source.file.every, source.problem) == (90, None)
+    path.unlink()
+    assert source.reload()
+    assert source.file.every == 90
+
+
+def test_what_cannot_be_read_is_told_once_and_nothing_is_done_for_it(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    with (
+        sandbox.client(attempts=1) as clore,
+        Keeper(tmp_path / "m.sqlite", (clore.base_url, clore.key_digest)) as keeper,
+    ):
+        runner = a_runner(sandbox, clore, FLEET.format(image="ubuntu:blind"), keeper, told)
+        sandbox.faults.add("bad_gateway", endpoint="my_orders", count=3)
+        for _ in range(3):
+            assert runner.once().actions == ()
+        assert len([line for line in told if line.startswith("can't read orders")]) == 1
+        assert len(runner.once().actions) == 2
