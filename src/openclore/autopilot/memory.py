@@ -85,7 +85,7 @@ class PriceChange(msgspec.Struct, frozen=True):
 
 
 class PriceMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """The changes of the last hour, and the last one ever, of one server's price of one kind."""
+    """The changes of the last hour, and the last one ever, of a server's price of one kind in one currency."""
 
     changes: tuple[PriceChange, ...] = ()
 
@@ -221,7 +221,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         name: made up once, it begins the idempotency keys of this memory.
         sequence: numbers what is asked for, so that no two keys are alike.
         events_after: the cursor of the event log; None before the first look, which then begins at its end.
-        prices: by server name and kind, "rig-1 on-demand".
+        prices: by server name, kind and currency, "rig-1 on-demand bitcoin".
     """
 
     name: str
