@@ -77,6 +77,7 @@ def test_what_differs_is_set_and_told(wanted: dict[str, Any], said: str, changes
     part = plan_settings(wanting(**wanted), seen([config()]), NOW)
     (action,) = part.actions
     assert action == SetSettings(for_="settings.rigs", reason=said, server="rig-1", changes=tuple(changes))
+    assert notes(part) == [f"rig-1: differed from the file, {said}; it is set as the file says"]
     repaired = applied(config(), part.actions)
     assert plan_settings(wanting(**wanted), seen([repaired]), NOW).actions == ()
 
@@ -138,7 +139,8 @@ def test_a_currency_without_prices_is_not_accepted_yet() -> None:
     assert reason(part) == "mrl_hours: 72 -> 24"
     assert notes(part) == [
         f"rig-1: currencies stays: {CLORE} has no on-demand price, {CLORE} has no spot price;"
-        " name it under on_demand and spot"
+        " name it under on_demand and spot",
+        "rig-1: differed from the file, mrl_hours: 72 -> 24; it is set as the file says",
     ]
 
 
@@ -283,7 +285,7 @@ def test_what_two_tables_say_of_one_server_is_told_and_the_first_counts() -> Non
         "mrl_hours: 72 -> 24",
         f"spot.{USD}: 2 -> 2.5",
     ]
-    assert notes(part) == [
+    assert [text for text in notes(part) if "not set from here" in text] == [
         "rig-1: mrl_hours is not set from here: [settings.a] says it, too",
         f"rig-1: on_demand.{USD} is not set from here: [pricing.all] sets the on-demand price",
     ]

@@ -85,7 +85,7 @@ class PriceChange(msgspec.Struct, frozen=True):
 
 
 class PriceMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """The changes of the last hour, and the last one ever, of a server's price of one kind in one currency."""
+    """The changes of the last hour, and the last one ever, of one price of a server in one currency."""
 
     changes: tuple[PriceChange, ...] = ()
 

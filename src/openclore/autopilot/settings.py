@@ -130,6 +130,7 @@ def _server(
     different, unready = _ready(file, server, config, different)
     notes += unready
     if different:
+        notes.append(f"differed from the file, {'; '.join(map(str, different))}; it is set as the file says")
         actions.append(
             SetSettings(
                 for_=f"settings.{name}",
@@ -143,10 +144,12 @@ def _server(
     elif job_differs and server_id is None:
         notes.append("the market does not tell its id, which setting the background job needs")
     elif job_differs and server_id is not None:
+        words = _job_words(job_before, job_after)
+        notes.append(f"differed from the file, background_job: {words}; it is set as the file says")
         actions.append(
             SetBackgroundJob(
                 for_=f"settings.{name}",
-                reason=f"background_job: {_job_words(job_before, job_after)}",
+                reason=f"background_job: {words}",
                 server=server,
                 server_id=server_id,
                 job=table.background_job or None,
