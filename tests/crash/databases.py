@@ -1,6 +1,7 @@
 """The databases under a market that is killed: a SQLite file, and a PostgreSQL of its own to kill as well."""
 
 import random
+import resource
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -11,9 +12,13 @@ from typing import Any, Literal
 import psutil
 from sqlalchemy import create_engine, text
 
-from openclore.store.store import Store, database_url, open_store
+from openclore.store.store import DATABASE_FILE, Store, database_url, open_store
 
-Victim = Literal["market", "database", "both", "backend"]
+Victim = Literal["market", "database", "both", "backend", "writes"]
+"""What a blow hits: processes that are killed, or ("writes") a market that then can't write for a while.
+
+Databases name theirs in turn.
+"""
 
 
 @dataclass
@@ -22,7 +27,16 @@ class Sqlite:
 
     folder: Path
     name = "sqlite"
-    victims: tuple[Victim, ...] = ("market",)
+    victims: tuple[Victim, ...] = ("market", "market", "market", "writes", "market", "market")
+
+    @contextmanager
+    def unwritable(self, market: int, chance: random.Random) -> Iterator[None]:
+        """No file of the market (a process id) grows beyond some size: its disk is as good as full."""
+        log = Path(f"{self.folder / DATABASE_FILE}-wal")
+        size = chance.choice([0, log.stat().st_size + chance.randrange(50_000)])
+        resource.prlimit(market, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        yield
+        resource.prlimit(market, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     @property
     def address(self) -> str:
@@ -42,7 +56,7 @@ class Postgres:
     server: Any
     address: str
     name = "postgresql"
-    victims: tuple[Victim, ...] = ("both", "both", "database", "market", "backend")
+    victims: tuple[Victim, ...] = ("both", "database", "market", "writes", "backend", "both")
 
     def kill(self) -> None:
         postmaster = psutil.Process(self.server.get_pid())
@@ -59,6 +73,15 @@ class Postgres:
         if clients:
             with suppress(psutil.NoSuchProcess):
                 chance.choice(clients).send_signal(signal.SIGKILL)
+
+    @contextmanager
+    def unwritable(self, market: int, chance: random.Random) -> Iterator[None]:
+        """Every transaction is one that may only read, like on a replica that was not promoted yet."""
+        self.run("ALTER SYSTEM SET default_transaction_read_only = on")
+        self.run("SELECT pg_reload_conf()")
+        yield
+        self.run("ALTER SYSTEM RESET default_transaction_read_only")
+        self.run("SELECT pg_reload_conf()")
 
     def start(self) -> None:
         self.server.ensure_postgres_running()

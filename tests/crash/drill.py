@@ -20,7 +20,7 @@ from .market import populate
 from .serving import Child, Clock
 
 EARLY = 0.12
-"""The share of kills that come while the market is starting."""
+"""How often a market that was killed is killed once more while it starts."""
 WORK_SECONDS_MAX = 0.8
 AGAIN_MAX = 20
 """Acknowledged writes that are asked for again after a kill."""
@@ -28,11 +28,11 @@ AGAIN_MAX = 20
 
 @dataclass
 class Report:
-    """What happened: kills by victim, acknowledged writes, writes of which it was unknown what became of
+    """What happened: blows by victim, acknowledged writes, writes of which it was unknown what became of
     them and those among these that had been done, and seconds.
     """
 
-    kills: Counter[str] = field(default_factory=Counter)
+    blows: Counter[Victim] = field(default_factory=Counter)
     early: int = 0
     asked: int = 0
     acknowledged: int = 0
@@ -44,11 +44,15 @@ class Report:
     transfers: int = 0
     seconds: float = 0.0
 
+    @property
+    def kills(self) -> int:
+        return self.blows.total() - self.blows["writes"]
+
     def __str__(self) -> str:
-        kills = ", ".join(f"{victim} {times}" for victim, times in sorted(self.kills.items()))
+        blows = ", ".join(f"{victim} {times}" for victim, times in sorted(self.blows.items()))
         ended = ", ".join(f"{reason} {times}" for reason, times in sorted(self.ended.items()))
         return (
-            f"{self.kills.total()} kills ({kills}), {self.early} of them while it started; "
+            f"{self.kills} kills ({blows}), {self.early} of them while it started; "
             f"{self.asked} writes asked for, {self.acknowledged} acknowledged, "
             f"{self.unknown} cut off ({self.unknown_done} of them had been done), "
             f"{self.failed} answers with code 1; "
@@ -57,9 +61,15 @@ class Report:
 
 
 def drill(
-    database: Database, folder: Path, *, kills: int, seed: int, say: Callable[[str], None] = print
+    database: Database,
+    folder: Path,
+    *,
+    kills: int,
+    seed: int,
+    say: Callable[[str], None] = print,
 ) -> Report:
-    """Kill so many times; what is killed and when follows from the seed, as far as timing can.
+    """Kill so many times; what is asked for and when the blow comes follow from the seed, as far as timing
+    can.
 
     Raises:
         AssertionError: the books are wrong, or the market did not come back; a note has the seed.
@@ -73,7 +83,7 @@ def drill(
 
 class _Drill:
     def __init__(self, database: Database, folder: Path, seed: int, say: Callable[[str], None]) -> None:
-        self._database, self._folder, self._seed, self._say = database, folder, seed, say
+        self._database, self._seed, self._say = database, seed, say
         self._chance = random.Random(seed)
         self._clock = Clock(time.time())
         self._log = folder / "market.log"
@@ -85,8 +95,8 @@ class _Drill:
         began = time.monotonic()
         self._journal = Journal(populate(self._database, self._clock))
         try:
-            while self._report.kills.total() < kills:
-                self._kill_once()
+            while self._report.kills < kills:
+                self._strike_once()
             self._end_in_peace()
         finally:
             if self._market is not None:
@@ -95,16 +105,10 @@ class _Drill:
         self._report.seconds = time.monotonic() - began
         return self._report
 
-    def _kill_once(self) -> None:
-        report, number = self._report, self._report.kills.total()
-        if self._market is None and self._chance.random() < EARLY:
-            with serving.running(serving.serve, self._database.address, self._clock, self._log):
-                time.sleep(self._chance.random() * 0.3)
-            report.kills["market"] += 1
-            report.early += 1
-            return
+    def _strike_once(self) -> None:
+        report, number = self._report, self._report.blows.total() - self._report.early
         self._be_up()
-        victim = self._chance.choice(self._database.victims)
+        victim = self._database.victims[number % len(self._database.victims)]
         load = Load(self._address, self._journal, f"{self._seed}:{number}")
         asked_before = len(self._journal.asked)
         emails = [renter.email for renter in self._journal.people.renters]
@@ -112,18 +116,26 @@ class _Drill:
             serving.credit, self._database.address, self._clock, self._log, emails, f"{self._seed}-{number}"
         )
         try:
-            asyncio.run(load.run(self._let_work_and_kill(load, victim, operator)))
+            asyncio.run(load.run(self._work_and_strike(load, victim, operator)))
         finally:
             operator.kill()
             while (said := operator.heard(0.05)) is not None:
                 self._journal.note_credit(said)
             operator.gone()
-        report.kills[victim] += 1
+        report.blows[victim] += 1
         if isinstance(self._database, Postgres) and victim != "market":
             self._database.start()
+        if self._market is None and self._chance.random() < EARLY:
+            self._kill_while_it_starts()
         self._be_up()
         self._check(asked_before)
-        self._say(f"{report.kills.total():4} {victim:9} {self._journal.done()} acknowledged")
+        self._say(f"{report.kills:4} {victim:9} {self._journal.done()} acknowledged")
+
+    def _kill_while_it_starts(self) -> None:
+        with serving.running(serving.serve, self._database.address, self._clock, self._log):
+            time.sleep(self._chance.random() * 0.3)
+        self._report.blows["market"] += 1
+        self._report.early += 1
 
     def _be_up(self) -> None:
         """Start a market that was killed; one that lost its database must recover by itself."""
@@ -137,13 +149,16 @@ class _Drill:
         address = f"{self._address}/readyz"
         return httpx2.get(address, timeout=20, trust_env=False, verify=NO_TLS).status_code == 200
 
-    async def _let_work_and_kill(self, load: Load, victim: Victim, operator: Child) -> None:
+    async def _work_and_strike(self, load: Load, victim: Victim, operator: Child) -> None:
         async with asyncio.timeout(30):
             await load.answered.wait()
         await asyncio.sleep(self._chance.random() * WORK_SECONDS_MAX)
+        assert self._market is not None
         if victim in ("market", "both"):
-            assert self._market is not None
             self._market.kill()
+        if victim == "writes":
+            with self._database.unwritable(self._market.pid, self._chance):
+                await asyncio.sleep(0.3 + self._chance.random() * WORK_SECONDS_MAX)
         if isinstance(self._database, Postgres):
             if victim in ("database", "both"):
                 await asyncio.to_thread(self._database.kill)
@@ -152,7 +167,6 @@ class _Drill:
         if self._chance.random() < 0.5:
             operator.kill()
         if victim in ("market", "both"):
-            assert self._market is not None
             self._market.gone()
             self._market = None
         else:
@@ -192,6 +206,7 @@ class _Drill:
         asyncio.run(ask_again(self._address, self._journal, again))
         self._compare()
         assert self._market is not None
+        assert self._market.process.is_alive()
         self._market.process.terminate()
         self._market.process.join(20)
         assert self._market.process.exitcode == 0, self._log.read_text()[-5_000:]
