@@ -129,4 +129,5 @@ class World:
         settlement.settle_due(self.market, self.now)
 
     def difference(self) -> str | None:
-        return verify.verify(self.market, self.now).difference
+        found = verify.verify(self.market).difference
+        return None if found is None else str(found)

@@ -51,7 +51,7 @@ def test_rivals_rent_bid_outbid_each_other_and_leave(new_world: NewWorld) -> Non
     assert {"cancelled", "expired"} <= ends
     rates = {row.currency: row.usd / 1e8 for row in rehearsal.rows("SELECT currency, usd FROM rates")}
     assert 40_000 < rates["bitcoin"] < 100_000
-    assert verify(rehearsal.market, world.now).difference is None
+    assert verify(rehearsal.market).difference is None
 
 
 def test_only_machines_that_are_lost_are_ever_missed(

@@ -104,7 +104,7 @@ class MarketMachine(RuleBasedStateMachine):
     @invariant()
     def money_is_conserved_and_no_balance_negative(self) -> None:
         with self.world.store.reading() as tx:
-            balances = [account for account, _ in ledger.recomputed(tx)]
+            balances = list(ledger.every(tx))
         inside = [account.balance for account in balances if account.kind is not ledger.Kind.OUTSIDE]
         assert all(balance >= 0 for balance in inside)
         assert sum(inside) == self.credited

@@ -204,7 +204,7 @@ class SpotMachine(RuleBasedStateMachine):
     def money_is_conserved(self) -> None:
         assert self.world.difference() is None
         with self.world.store.reading() as tx:
-            held = [account for account, _ in ledger.recomputed(tx)]
+            held = list(ledger.every(tx))
         assert all(account.balance >= 0 for account in held if account.kind is not ledger.Kind.OUTSIDE)
         for currency in CURRENCIES:
             assert sum(account.balance for account in held if account.currency is currency) == 0

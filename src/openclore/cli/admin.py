@@ -252,16 +252,28 @@ def list_rates(data_dir: DataDir = None, database_url: DatabaseUrl = None, json:
 @app.command("verify")
 @guarded
 def verify(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Json = False) -> None:
-    """Recompute the whole ledger; ends with status 1 and the first difference if there is one."""
+    """Recompute all money while the market runs; ends with status 1 at the first difference.
+
+    Every order's charges from its prices, minutes and fees; every transfer, balance and hash; and for each
+    currency, that what came in is what is held.
+    """
     from ..usecases.verify import verify as recompute
 
     with _market(data_dir, database_url) as market:
-        verdict = recompute(market, _now())
-    counted = f"ledger accounts: {verdict.accounts}, orders: {verdict.orders}"
-    text = f"Everything adds up ({counted})." if verdict.difference is None else verdict.difference
-    _say(
-        {"accounts": verdict.accounts, "orders": verdict.orders, "difference": verdict.difference}, text, json
-    )
+        verdict = recompute(market)
+    if json:
+        show_json(verdict)
+    elif verdict.difference is not None:
+        typer.echo(str(verdict.difference))
+    else:
+        typer.echo(
+            f"Everything adds up (ledger accounts: {verdict.accounts}, orders: {verdict.orders}, "
+            f"transfers: {verdict.transfers})."
+        )
+        for currency, held in verdict.held.items():
+            typer.echo(
+                f"{currency}: {held.came_in} came in; wallets hold {held.wallets}, the market {held.market}"
+            )
     if verdict.difference is not None:
         raise typer.Exit(1)
 

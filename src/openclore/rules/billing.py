@@ -56,12 +56,19 @@ def cost(order: Order, now: int) -> Cost:
     seconds = active_seconds(order, now)
     minutes = started_minutes(seconds)
     price_part = order.spend_before + spend(order.price, max(0, minutes - order.minutes_before))
-    renter_part = price_part * order.renter_fee // 10_000
-    host_part = price_part * order.host_fee // 10_000
-    creation = order.creation_fee if seconds >= order.creation_grace_seconds else 0
-    charge = price_part + renter_part + creation
-    to_host = price_part - host_part
-    return Cost(price_part, charge, to_host, charge - to_host)
+    return shares(price_part, order.renter_fee, order.host_fee, creation_fee(order, seconds))
+
+
+def creation_fee(order: Order, seconds: int) -> int:
+    """The creation fee that is due once the order has run for so long."""
+    return order.creation_fee if seconds >= order.creation_grace_seconds else 0
+
+
+def shares(spend: int, renter_fee: int, host_fee: int, creation_fee: int) -> Cost:
+    """Who pays and gets what of a spend; fees in basis points."""
+    to_host = spend - spend * host_fee // 10_000
+    charge = spend + spend * renter_fee // 10_000 + creation_fee
+    return Cost(spend, charge, to_host, charge - to_host)
 
 
 def outstanding(order: Order, now: int) -> int:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from random import Random
 from string import ascii_letters, digits
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, select, text
 
 from ..api.currencies import Currency
 from ..rules import money
 from ..rules.servers import DAY_SECONDS, RELIABILITY_DAYS, Server
 from ..store import accounts, ledger, rates, servers
 from ..store.tables import accounts as accounts_table
-from ..store.tables import ledger_accounts, transfers, uptimes
+from ..store.tables import ledger_accounts, uptimes
 from ..usecases.market import Market
 from ..usecases.secrets import hashed
 from .machines import Machine
@@ -150,31 +150,28 @@ def _add_rivals(tx: Connection, count: int, now: int) -> list[int]:
 
 
 def _fund(tx: Connection, currency: Currency, amounts: Mapping[int, int], now: int) -> None:
-    """Fill wallets, account id to amount: the transfers that `ledger.post` would make, all at once."""
+    """Fill wallets, account id to amount, all at once."""
     outside = ledger.outside(tx, currency)
     tx.execute(
-        ledger_accounts.insert().values(kind=ledger.Kind.WALLET, currency=currency),
-        [{"account_id": account_id, "balance": amount} for account_id, amount in amounts.items()],
+        ledger_accounts.insert().values(kind=ledger.Kind.WALLET, currency=currency, balance=0, head=b""),
+        [{"account_id": account_id} for account_id in amounts],
     )
-    tx.execute(
-        update(ledger_accounts)
-        .where(ledger_accounts.c.id == outside.id)
-        .values(balance=-sum(amounts.values()))
+    opened = select(ledger_accounts.c.id, ledger_accounts.c.account_id).where(
+        ledger_accounts.c.kind == ledger.Kind.WALLET, ledger_accounts.c.currency == currency
     )
-    filled = select(ledger_accounts).where(
-        ledger_accounts.c.kind == ledger.Kind.WALLET,
-        ledger_accounts.c.currency == currency,
-        ledger_accounts.c.balance > 0,
-    )
-    tx.execute(
-        transfers.insert().values(debit_id=outside.id, kind="credit", at=now),
+    ledger.post_new(
+        tx,
         [
-            {
-                "credit_id": wallet.id,
-                "amount": wallet.balance,
-                "reference": f"account:{wallet.account_id}",
-                "idempotency_key": f"founding:{wallet.id}",
-            }
-            for wallet in tx.execute(filled.order_by(ledger_accounts.c.id)).all()
+            ledger.Transfer(
+                debit_id=outside.id,
+                credit_id=wallet.id,
+                amount=amounts[wallet.account_id],
+                kind="credit",
+                reference=f"account:{wallet.account_id}",
+                idempotency_key=f"founding:{wallet.id}",
+                at=now,
+            )
+            for wallet in tx.execute(opened.order_by(ledger_accounts.c.id)).all()
+            if amounts.get(wallet.account_id)
         ],
     )

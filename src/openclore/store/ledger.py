@@ -1,13 +1,21 @@
-"""The ledger: double entry and append-only. Balances are kept beside it and change with it, never alone."""
+"""The ledger: double entry and append-only. Balances are kept beside it and change with it, never alone.
 
-from collections.abc import Iterator
+The transfers of each ledger account form a chain: each carries, for both its sides, a hash over its content,
+the balance it led to and the hash before. Who knows the last hash of an account would see any change of what
+came before. Hashes are made when a transfer is posted, in its transaction: made later, they would vouch for
+whatever was changed until then.
+"""
+
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, select, union_all, update
+from sqlalchemy import Connection, Row, bindparam, or_, select, update
 
 from ..api.currencies import Currency
+from ..rules import money
 from .rows import as_struct
 from .tables import ledger_accounts, transfers
 
@@ -21,7 +29,10 @@ class Kind(StrEnum):
 
 
 class LedgerAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """One side of transfers. `exhausts_at` and `due_at` matter to wallets with running orders."""
+    """One side of transfers. `exhausts_at` and `due_at` matter to wallets with running orders.
+
+    `head` is the hash of its last transfer, empty if it has none.
+    """
 
     id: int
     kind: Kind
@@ -30,10 +41,14 @@ class LedgerAccount(msgspec.Struct, frozen=True, kw_only=True):
     balance: int
     exhausts_at: int | None
     due_at: int | None
+    head: bytes = b""
 
 
 class Transfer(msgspec.Struct, frozen=True, kw_only=True):
-    """A movement of `amount` > 0 from debit to credit; `reference` is what it is for ("order:17")."""
+    """A movement of `amount` > 0 from debit to credit; `reference` is what it is for ("order:17").
+
+    `how` says how the amount was computed, see `rules/statements.py`.
+    """
 
     debit_id: int
     credit_id: int
@@ -42,6 +57,8 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     reference: str
     idempotency_key: str
     at: int
+    order_id: int | None = None
+    how: str = ""
 
 
 class IdempotencyConflict(Exception):
@@ -113,46 +130,87 @@ def post(tx: Connection, transfer: Transfer) -> bool:
                 f"the transfer {transfer.idempotency_key!r} was made with other content"
             )
         return False
-    debit = by_id(tx, transfer.debit_id)
-    if debit.kind is not Kind.OUTSIDE and debit.balance < transfer.amount:
-        raise InsufficientFunds(
-            f"account {debit.id} holds {debit.balance}, the transfer is {transfer.amount}"
-        )
-    credit = by_id(tx, transfer.credit_id)
-    if debit.balance - transfer.amount < -BALANCE_MAX or credit.balance + transfer.amount > BALANCE_MAX:
-        raise LedgerOverflow(
-            f"the ledger can't hold {transfer.amount} more between {debit.id} and {credit.id}"
-        )
-    tx.execute(_MOVE, msgspec.structs.asdict(transfer))
-    for account_id, change in ((transfer.debit_id, -transfer.amount), (transfer.credit_id, transfer.amount)):
-        tx.execute(_CHANGE, {"of": account_id, "change": change})
+    post_new(tx, [transfer])
     return True
 
 
-def recomputed(tx: Connection) -> Iterator[tuple[LedgerAccount, int]]:
-    """Each account with the balance that its transfers add up to."""
-    sides = union_all(
-        select(transfers.c.credit_id.label("id"), transfers.c.amount.label("change")),
-        select(transfers.c.debit_id, -transfers.c.amount),
-    ).subquery()
-    moved = select(sides.c.id, func.sum(sides.c.change).label("total")).group_by(sides.c.id).subquery()
-    rows = tx.execute(
-        select(ledger_accounts, moved.c.total)
-        .outerjoin(moved, moved.c.id == ledger_accounts.c.id)
-        .order_by(ledger_accounts.c.id)
+def post_new(tx: Connection, wanted: Sequence[Transfer]) -> None:
+    """Make transfers whose keys are new, in this order.
+
+    Raises:
+        InsufficientFunds, LedgerOverflow: as `post`; nothing changed.
+    """
+    ids = {side for transfer in wanted for side in (transfer.debit_id, transfer.credit_id)}
+    accounts = {account.id: account for account in _by_ids(tx, sorted(ids))}
+    rows = []
+    for transfer in wanted:
+        debit, credit = accounts[transfer.debit_id], accounts[transfer.credit_id]
+        if debit.kind is not Kind.OUTSIDE and debit.balance < transfer.amount:
+            raise InsufficientFunds(
+                f"account {debit.id} holds {debit.balance}, the transfer is {transfer.amount}"
+            )
+        if debit.balance - transfer.amount < -BALANCE_MAX or credit.balance + transfer.amount > BALANCE_MAX:
+            raise LedgerOverflow(
+                f"the ledger can't hold {transfer.amount} more between {debit.id} and {credit.id}"
+            )
+        debit = accounts[debit.id] = _moved(debit, transfer, -transfer.amount)
+        credit = accounts[credit.id] = _moved(credit, transfer, transfer.amount)
+        hashes = {"debit_hash": debit.head, "credit_hash": credit.head}
+        rows.append(msgspec.structs.asdict(transfer) | hashes)
+    tx.execute(_MOVE, rows)
+    tx.execute(
+        _CHANGE,
+        [{"of": of, "now_holds": account.balance, "last": account.head} for of, account in accounts.items()],
     )
-    for row in rows:
-        yield _account(row), int(row.total or 0)
 
 
-def sums_by_reference(tx: Connection, reference: str) -> dict[str, int]:
-    """Transfer kind to the sum moved for this reference."""
-    rows = tx.execute(
-        select(transfers.c.kind, func.sum(transfers.c.amount).label("total"))
-        .where(transfers.c.reference == reference)
-        .group_by(transfers.c.kind)
+def _moved(account: LedgerAccount, transfer: Transfer, change: int) -> LedgerAccount:
+    balance = account.balance + change
+    head = chained(
+        account.head,
+        currency=account.currency,
+        at=transfer.at,
+        kind=transfer.kind,
+        reference=transfer.reference,
+        amount=change,
+        balance=balance,
+        how=transfer.how,
     )
-    return {row.kind: int(row.total) for row in rows}
+    return msgspec.structs.replace(account, balance=balance, head=head)
+
+
+def chained(
+    previous: bytes,
+    *,
+    currency: Currency,
+    at: int,
+    kind: str,
+    reference: str,
+    amount: int,
+    balance: int,
+    how: str,
+) -> bytes:
+    """The hash of one side of a transfer: over the hash before and what a statement shows of it.
+
+    `amount` is below zero for the debit side, `balance` is what the account holds afterwards.
+    """
+    parts = (
+        previous.hex(),
+        currency,
+        at,
+        kind,
+        reference,
+        money.to_text(amount),
+        money.to_text(balance),
+        how,
+    )
+    return sha256("|".join(map(str, parts)).encode()).digest()
+
+
+def every(tx: Connection) -> Iterator[LedgerAccount]:
+    """All ledger accounts by their ids."""
+    for row in tx.execute(select(ledger_accounts).order_by(ledger_accounts.c.id)).yield_per(1_000):
+        yield _account(row)
 
 
 def _open(tx: Connection, kind: Kind, account_id: int | None, currency: Currency) -> LedgerAccount:
@@ -163,10 +221,18 @@ def _open(tx: Connection, kind: Kind, account_id: int | None, currency: Currency
     if found is None:
         found = tx.execute(
             ledger_accounts.insert()
-            .values(kind=kind, account_id=account_id, currency=currency, balance=0)
+            .values(kind=kind, account_id=account_id, currency=currency, balance=0, head=b"")
             .returning(ledger_accounts)
         ).one()
     return _account(found)
+
+
+def _by_ids(tx: Connection, ids: Sequence[int]) -> list[LedgerAccount]:
+    if len(ids) == 2:
+        rows = tx.execute(_BOTH, {"one": ids[0], "other": ids[1]})
+    else:
+        rows = tx.execute(select(ledger_accounts).where(ledger_accounts.c.id.in_(ids)))
+    return [_account(row) for row in rows]
 
 
 def _account(row: Row[*tuple[Any, ...]]) -> LedgerAccount:
@@ -183,12 +249,15 @@ _OF_NOBODY = select(ledger_accounts).where(
     ledger_accounts.c.kind == bindparam("kind"),
     ledger_accounts.c.currency == bindparam("currency"),
 )
+_BOTH = select(ledger_accounts).where(
+    or_(ledger_accounts.c.id == bindparam("one"), ledger_accounts.c.id == bindparam("other"))
+)
 _BY_KEY = select(transfers).where(transfers.c.idempotency_key == bindparam("key"))
 _MOVE = transfers.insert()
 _CHANGE = (
     update(ledger_accounts)
     .where(ledger_accounts.c.id == bindparam("of"))
-    .values(balance=ledger_accounts.c.balance + bindparam("change"))
+    .values(balance=bindparam("now_holds"), head=bindparam("last"))
 )
 _SCHEDULE = (
     update(ledger_accounts)

@@ -5,9 +5,11 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Double,
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -73,6 +75,8 @@ ledger_accounts = Table(
     # The first second this wallet can't pay its running orders, and the next at which it needs a look.
     Column("exhausts_at", BigInteger),
     Column("due_at", BigInteger),
+    # The hash of its last transfer, which is over all before; empty: it has none.
+    Column("head", LargeBinary, nullable=False, server_default=text("''")),
     CheckConstraint("kind = 'outside' OR balance >= 0", name="not_negative"),
     CheckConstraint("(kind = 'wallet') = (account_id IS NOT NULL)", name="wallets_have_owners"),
     Index(
@@ -107,11 +111,18 @@ transfers = Table(
     # The same movement asked for twice is made once.
     Column("idempotency_key", Text, nullable=False, unique=True),
     Column("at", BigInteger, nullable=False),
+    # Null: it is for no order.
+    Column("order_id", BigInteger),
+    # How the amount was computed, as statements say it; empty: it needs no saying.
+    Column("how", Text, nullable=False, server_default=""),
+    # SHA-256 over this and, by the hash before, all that moved on that side.
+    Column("debit_hash", LargeBinary, nullable=False, server_default=text("''")),
+    Column("credit_hash", LargeBinary, nullable=False, server_default=text("''")),
     CheckConstraint("amount > 0", name="positive"),
     CheckConstraint("debit_id <> credit_id", name="between_two"),
     Index("ix_transfers_debit_id", "debit_id"),
     Index("ix_transfers_credit_id", "credit_id"),
-    Index("ix_transfers_reference", "reference"),
+    Index("ix_transfers_order_id", "order_id"),
     sqlite_autoincrement=True,
 )
 
@@ -353,6 +364,18 @@ deliveries = Table(
         sqlite_where=text("next_at IS NOT NULL"),
         postgresql_where=text("next_at IS NOT NULL"),
     ),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # Which process has it.
+    Column("holder", Text, nullable=False),
+    # Rises with every new holder; what a holder writes is refused once there is a higher one.
+    Column("token", BigInteger, nullable=False),
+    # Unix seconds by the database's clock.
+    Column("until", Double, nullable=False),
 )
 
 statistics = Table(

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from ..api.codes import Refusal
 from ..api.currencies import Currency
-from ..rules import billing, spot
+from ..rules import billing, spot, statements
 from ..rules.billing import Purse
 from ..rules.orders import EndReason, Order, State
 from ..rules.policy import Policy
@@ -304,10 +304,9 @@ def _post(tx: Connection, order: Order, now: int) -> Order:
     """Pay the host and the market what the order cost beyond what they have; the order as kept."""
     cost = billing.cost(order, now)
     if cost.to_host > order.paid_host:
-        host = ledger.wallet(tx, order.host_id, order.currency)
-        _pay(tx, order, host, "rental", order.paid_host, cost.to_host, now)
+        _pay(tx, order, ledger.wallet(tx, order.host_id, order.currency), statements.RENTAL, now)
     if cost.to_market > order.paid_market:
-        _pay(tx, order, ledger.market(tx, order.currency), "fees", order.paid_market, cost.to_market, now)
+        _pay(tx, order, ledger.market(tx, order.currency), statements.FEES, now)
     order = msgspec.structs.replace(
         order,
         paid_host=max(order.paid_host, cost.to_host),
@@ -318,19 +317,21 @@ def _post(tx: Connection, order: Order, now: int) -> Order:
     return order
 
 
-def _pay(
-    tx: Connection, order: Order, receiver: LedgerAccount, kind: str, paid: int, due: int, now: int
-) -> None:
+def _pay(tx: Connection, order: Order, receiver: LedgerAccount, kind: str, now: int) -> None:
+    basis = statements.basis(order, now, kind)
+    amount = statements.amount(kind, basis)
     ledger.post(
         tx,
         ledger.Transfer(
             debit_id=ledger.wallet(tx, order.account_id, order.currency).id,
             credit_id=receiver.id,
-            amount=due - paid,
+            amount=amount,
             kind=kind,
             reference=f"order:{order.id}",
-            idempotency_key=f"order:{order.id}:{kind}:{due}",
+            idempotency_key=f"order:{order.id}:{kind}:{basis.paid_before + amount}",
             at=now,
+            order_id=order.id,
+            how=statements.text(kind, basis),
         ),
     )
 

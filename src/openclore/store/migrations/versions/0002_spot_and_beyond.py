@@ -3,6 +3,9 @@
 import sqlalchemy as sa
 from alembic import op
 
+from openclore.api.currencies import Currency
+from openclore.store.ledger import chained
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -10,6 +13,14 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("holder", sa.Text(), nullable=False),
+        sa.Column("token", sa.BigInteger(), nullable=False),
+        sa.Column("until", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
+    )
     op.create_table(
         "statistics",
         sa.Column("gpu", sa.Text(), nullable=False),
@@ -129,6 +140,21 @@ def upgrade() -> None:
         sqlite_where=sa.text("state <> 'ended' AND kind <> 'on-demand'"),
         postgresql_where=sa.text("state <> 'ended' AND kind <> 'on-demand'"),
     )
+    op.add_column(
+        "ledger_accounts", sa.Column("head", sa.LargeBinary(), server_default=sa.text("''"), nullable=False)
+    )
+    op.add_column("transfers", sa.Column("order_id", sa.BigInteger(), nullable=True))
+    op.add_column("transfers", sa.Column("how", sa.Text(), server_default="", nullable=False))
+    for side in ("debit_hash", "credit_hash"):
+        op.add_column(
+            "transfers", sa.Column(side, sa.LargeBinary(), server_default=sa.text("''"), nullable=False)
+        )
+    op.execute(
+        "UPDATE transfers SET order_id = CAST(substr(reference, 7) AS BIGINT) WHERE reference LIKE 'order:%'"
+    )
+    _chain(op.get_bind())
+    op.drop_index("ix_transfers_reference", table_name="transfers")
+    op.create_index("ix_transfers_order_id", "transfers", ["order_id"], unique=False)
     op.add_column("rates", sa.Column("pegged_usd", sa.BigInteger(), nullable=True))
     op.add_column("servers", sa.Column("gigaspot", sa.Text(), nullable=True))
     op.add_column("servers", sa.Column("background_job", sa.Text(), nullable=True))
@@ -145,6 +171,41 @@ def upgrade() -> None:
         sqlite_where=sa.text("state NOT IN ('ended', 'waiting')"),
         postgresql_where=sa.text("state NOT IN ('ended', 'waiting')"),
     )
+
+
+def _chain(connection: sa.Connection) -> None:
+    """Hash what moved before there were hashes."""
+    rows = connection.execute(sa.text("SELECT id, currency FROM ledger_accounts"))
+    currencies = {row.id: Currency(row.currency) for row in rows}
+    balances, heads, last = dict.fromkeys(currencies, 0), dict.fromkeys(currencies, b""), 0
+    page = sa.text(
+        "SELECT id, debit_id, credit_id, amount, kind, reference, at FROM transfers"
+        " WHERE id > :last ORDER BY id LIMIT 1000"
+    )
+    while moved := connection.execute(page, {"last": last}).all():
+        hashes = []
+        for row in moved:
+            for side, change in ((row.debit_id, -row.amount), (row.credit_id, row.amount)):
+                balances[side] += change
+                heads[side] = chained(
+                    heads[side],
+                    currency=currencies[side],
+                    at=row.at,
+                    kind=row.kind,
+                    reference=row.reference,
+                    amount=change,
+                    balance=balances[side],
+                    how="",
+                )
+            hashes.append({"of": row.id, "debit": heads[row.debit_id], "credit": heads[row.credit_id]})
+        connection.execute(
+            sa.text("UPDATE transfers SET debit_hash = :debit, credit_hash = :credit WHERE id = :of"), hashes
+        )
+        last = moved[-1].id
+    for of, head in heads.items():
+        connection.execute(
+            sa.text("UPDATE ledger_accounts SET head = :head WHERE id = :of"), {"head": head, "of": of}
+        )
 
 
 def downgrade() -> None:
@@ -168,6 +229,11 @@ def downgrade() -> None:
     op.drop_column("servers", "background_job")
     op.drop_column("servers", "gigaspot")
     op.drop_column("rates", "pegged_usd")
+    op.drop_index("ix_transfers_order_id", table_name="transfers")
+    op.create_index("ix_transfers_reference", "transfers", ["reference"], unique=False)
+    for column in ("credit_hash", "debit_hash", "how", "order_id"):
+        op.drop_column("transfers", column)
+    op.drop_column("ledger_accounts", "head")
     op.drop_index(
         "uq_orders_bidder",
         table_name="orders",
@@ -211,3 +277,4 @@ def downgrade() -> None:
     op.drop_index("ix_idempotency_at", table_name="idempotency")
     op.drop_table("idempotency")
     op.drop_table("statistics")
+    op.drop_table("leases")
