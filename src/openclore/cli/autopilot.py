@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options
+from .backtest import backtest
 from .errors import guarded
 from .output import Column, amount, local_time, log_json, log_text, say, show_facts, show_json, show_table
 
@@ -26,6 +27,8 @@ autopilot = typer.Typer(
     rich_markup_mode="markdown",
     help="Alerts, prices, settings and fleets that keep themselves, as a TOML file says.",
 )
+
+autopilot.command()(backtest)
 
 FilePath = Annotated[Path, typer.Argument(metavar="FILE", help="What is wanted, as TOML.")]
 MemoryPath = Annotated[

@@ -20,6 +20,7 @@ from . import (
     gigaspot,
     host,
     limits,
+    market,
     marketplace,
     orders,
     profile,
@@ -81,6 +82,7 @@ app.command("fees", rich_help_panel=RENTERS)(fees.fees)
 app.add_typer(spot.spot, name="spot", rich_help_panel=RENTERS)
 app.add_typer(gigaspot.gigaspot, name="gigaspot", rich_help_panel=RENTERS)
 app.add_typer(autopilot.autopilot, name="autopilot", rich_help_panel=WATCHING)
+app.add_typer(market.market, name="market", rich_help_panel=WATCHING)
 app.command("watch", rich_help_panel=WATCHING)(watch.watch)
 app.command("events", rich_help_panel=WATCHING)(events.events)
 app.add_typer(webhooks.webhook, name="webhook", rich_help_panel=WATCHING)
