@@ -1,7 +1,8 @@
 """The unit of work: one connection, one transaction, one commit."""
 
+import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -17,6 +18,8 @@ DATABASE_FILE = "openclore.db"
 BUSY_TIMEOUT_SECONDS = 30
 TURN_SECONDS = 20.0
 """How long a writer waits for its turn."""
+PAUSE_SECONDS = 5.0
+"""How long a writer may be silent within a transaction: one that is paused or cut off then loses its turn."""
 _LOCK_NOT_AVAILABLE = "55P03"
 _WRITER_LOCK = 0x6F70656E
 """The PostgreSQL advisory lock that every writing transaction takes."""
@@ -44,6 +47,20 @@ class Store:
         self._sqlite = engine.dialect.name == "sqlite"
         # Waiting here is fair and prompt; SQLite's own waiting polls.
         self._turn = threading.Lock()
+        self._guard: Callable[[Connection], None] | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may serve this market."""
+        return not self._sqlite
+
+    def guarded(self, guard: Callable[[Connection], None]) -> "Store":
+        """The same database, where every writing transaction begins with `guard`: if it raises, nothing is
+        done.
+        """
+        view = copy.copy(self)
+        view._guard = guard
+        return view
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -56,6 +73,7 @@ class Store:
         """
         joined: Connection | None = getattr(self._mine, "connection", None)
         if joined is not None:
+            self._check(joined)
             yield joined
             return
         if not self._turn.acquire(timeout=self._turn_seconds):
@@ -66,22 +84,32 @@ class Store:
                 with connection.begin():
                     if not self._sqlite:
                         self._lock(connection)
+                    self._check(connection)
                     self._mine.connection = connection
                     yield connection
         finally:
             self._mine.connection = None
             self._turn.release()
 
+    def _check(self, connection: Connection) -> None:
+        if self._guard is not None:
+            self._guard(connection)
+
     def _lock(self, connection: Connection) -> None:
-        """Take the turn among processes."""
-        connection.execute(text(f"SET LOCAL lock_timeout = {int(self._turn_seconds * 1_000)}"))
+        """Take the turn among processes, and give it back if this one falls silent."""
+        statements = (
+            f"SET LOCAL lock_timeout = {int(self._turn_seconds * 1_000)}",
+            f"SET LOCAL idle_in_transaction_session_timeout = {int(PAUSE_SECONDS * 1_000)}",
+            f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})",
+            "SET LOCAL lock_timeout = 0",
+        )
         try:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+            # Without parameters, they go in one message.
+            connection.exec_driver_sql("; ".join(statements), execution_options={"no_parameters": True})
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
                 raise StoreBusy from error
             raise
-        connection.execute(text("SET LOCAL lock_timeout = 0"))
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
