@@ -2,25 +2,35 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..rules.statistics import HOUR_SECONDS
+from ..store.store import StoreBusy
 from ..usecases import hosts, idempotency, rates, settlement, statistics
+from ..usecases.market import Market
+from .lease import Lease, LeaseLost
 from .service import Service
 
 TICK_SECONDS = 1.0
 EVIDENCE_EVERY_SECONDS = 5.0
 RELIST_EVERY_SECONDS = 600.0
+LEASE = "loop"
 
 log = structlog.get_logger()
 
 
 class Loop:
-    """One turn a second. A failed turn is logged once until one succeeds, and tried again."""
+    """One turn a second. A failed turn is logged once until one succeeds, and tried again.
+
+    Of the processes that serve a market, the one that has the lease judges and settles.
+    """
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._lease = Lease(service.market, LEASE)
         self._evidence_at = 0.0
         self._pegged_mark = 0
         self._hour = service.clock() // HOUR_SECONDS
@@ -36,6 +46,8 @@ class Loop:
                 continue
         self._evidence_at = 0.0
         await self.turn_safely()
+        with suppress(SQLAlchemyError, StoreBusy):
+            await asyncio.to_thread(self._lease.release)
 
     async def turn_safely(self) -> None:
         """One turn; whatever goes wrong in it must not end the loop."""
@@ -57,11 +69,12 @@ class Loop:
         if started - self._evidence_at >= EVIDENCE_EVERY_SECONDS:
             keep_evidence(service)
             self._evidence_at = started
-        if now // rates.PEG_SECONDS != self._pegged_mark:
-            rates.repeg(service.market, now)
-            self._pegged_mark = now // rates.PEG_SECONDS
-        hosts.sweep(service.market, now)
-        settlement.settle_due(service.market, now)
+        market = self._lease.hold()
+        if market is not None:
+            try:
+                self._act(market, now)
+            except* LeaseLost:
+                log.warning("this process was paused for too long: another one goes on")
         service.catch_up()
         if now // HOUR_SECONDS != self._hour:
             keep_hour(service, now)
@@ -69,6 +82,14 @@ class Loop:
         if started - self._relisted_at >= RELIST_EVERY_SECONDS:
             service.refresh(None)
             self._relisted_at = started
+
+    def _act(self, market: Market, now: int) -> None:
+        """What one process does for the whole market."""
+        if now // rates.PEG_SECONDS != self._pegged_mark:
+            rates.repeg(market, now)
+            self._pegged_mark = now // rates.PEG_SECONDS
+        hosts.sweep(market, now)
+        settlement.settle_due(market, now)
 
 
 def keep_evidence(service: Service) -> None:
