@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import openclore.server.lease
 import openclore.server.run
 from openclore.api.currencies import Currency
 from openclore.cli.logs import configure_logs
@@ -103,6 +104,7 @@ def serve(database: str, clock: Clock, log: Path, tells: Connection) -> None:
     """What `openclore serve` does; tells its address when it is ready."""
     _write_to(log)
     openclore.server.run.system_clock = clock
+    openclore.server.lease.LEASE_SECONDS = 0.3
     settings = Settings(database_url=database, port=0, pace=NO_PACE, policy=POLICY)
     openclore.server.run.serve(settings, ready=tells.send)
 
