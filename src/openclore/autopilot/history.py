@@ -184,12 +184,20 @@ def _redone(before: dict[Any, Any], changed: Iterable[Any], rows: Document, kind
     for key in keys:
         after.pop(key, None)
         row = rows.get(str(key))
-        try:
-            if row is not None:
-                after[key] = lenient(kind, row)
-        except Mismatch:
-            continue
+        if row is not None and (found := _decoded(kind, row)) is not None:
+            after[key] = found
     return after
+
+
+def _decoded(kind: Any, row: Any) -> Any:
+    try:
+        return msgspec.convert(row, kind)
+    except (msgspec.ValidationError, ValueError):
+        pass
+    try:
+        return lenient(kind, row)
+    except Mismatch:
+        return None
 
 
 # Files ----------------------------------------------------------------------------------------------
