@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,11 +35,14 @@ def until(check: Callable[[], T], *, seconds: float = 20, what: str = "") -> T:
 class Process:
     """A command of ours running in the background, its output in a file."""
 
-    def __init__(self, log: Path, *words: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, log: Path, *words: str, env: dict[str, str] | None = None, within: Sequence[str] = ()
+    ) -> None:
+        """`within` are the words of a command that runs the command after them in its own place."""
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "openclore", *words],
+                [*within, sys.executable, "-m", "openclore", *words],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},

@@ -196,16 +196,16 @@ def _writes(books: Books, journal: Journal) -> Iterator[str]:
                     outcome = "refused" if asked.outcome == "done" and bid["order_id"] not in moved else None
                     yield from _counted(asked, times, "changes of price", outcome=outcome)
             case "cancel_order":
-                ended = by_id[asked.body["id"]]
-                if asked.outcome == "done" and ended.end_reason is not EndReason.CANCELLED:
+                ended = by_id.get(asked.body["id"])
+                if asked.outcome == "done" and not _is_cancelled(ended):
                     yield f"a cancelled order is not: {asked}, {ended}"
             case "cancel_orders":
                 refused = (
                     asked.reply["failed_to_cancel"] if asked.outcome == "done" else asked.body["order_ids"]
                 )
                 for order_id in set(asked.body["order_ids"]) - set(refused):
-                    if by_id[order_id].end_reason is not EndReason.CANCELLED:
-                        yield f"a cancelled bid is not: {asked}, {by_id[order_id]}"
+                    if not _is_cancelled(by_id.get(order_id)):
+                        yield f"a cancelled bid is not: {asked}, {by_id.get(order_id)}"
             case "renew_lease":
                 leases[asked.mark][asked.outcome] += 1
     for order_id in leases.keys() | leased.keys():
@@ -221,6 +221,10 @@ def _counted(asked: Asked, times: int, what: object, *, outcome: str | None = No
     least, most = {"done": (1, 1), "refused": (0, 0), "unknown": (0, 1)}[outcome or asked.outcome]
     if not least <= times <= most:
         yield f"{asked.outcome}, and is there {times} times ({what}): {asked}"
+
+
+def _is_cancelled(order: Order | None) -> bool:
+    return order is not None and order.end_reason is EndReason.CANCELLED
 
 
 def _text(price: float) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -10,8 +10,10 @@ from sqlalchemy import event, text
 from structlog.testing import capture_logs
 
 from openclore.server.loops import Loop
+from openclore.store.store import open_store
 
-from .conftest import Door
+from ..conftest import Postgres
+from .conftest import Door, a_door
 
 ORDER = {
     "renting_server": 1,
@@ -85,6 +87,31 @@ def test_a_full_disk_refuses_what_needs_room_and_nothing_is_half_done(door: Door
         assert door.world.difference() is None
     assert order(door, f"k-{number}")[0] == 200
     assert door.world.difference() is None
+
+
+def test_a_full_disk_of_postgresql_is_said_as_such(postgres: Postgres) -> None:
+    """Its disk is not really full: the database says what it would say then."""
+    with (
+        postgres.database("migrated") as address,
+        closing(open_store(address)) as store,
+        a_door(store) as door,
+    ):
+        door.world.credit("10")
+        with store.writing() as tx:
+            raising = "BEGIN RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full'; END"
+            tx.exec_driver_sql(
+                f"CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ {raising} $$"
+            )
+            tx.exec_driver_sql(
+                "CREATE TRIGGER full_disk BEFORE INSERT ON transfers EXECUTE FUNCTION full_disk()"
+            )
+        refused = "the disk of the market's database is full: nothing was done, try again later"
+        assert order(door) == (500, {"code": 1, "error": refused})
+        assert door.world.orders() == {}
+        with store.writing() as tx:
+            tx.exec_driver_sql("DROP TRIGGER full_disk ON transfers")
+        assert order(door)[1]["code"] == 0
+        assert door.world.difference() is None
 
 
 def test_the_loop_charges_later_what_it_could_not_write(any_door: Door) -> None:
