@@ -180,3 +180,19 @@ def test_what_cannot_be_read_is_told_once_and_nothing_is_done_for_it(
             assert runner.once().actions == ()
         assert len([line for line in told if line.startswith("can't read orders")]) == 1
         assert len(runner.once().actions) == 2
+
+
+def test_settings_that_are_refused_are_tried_again_after_a_while(sandbox: Sandbox, tmp_path: Path) -> None:
+    told: list[str] = []
+    with (
+        sandbox.client("host") as clore,
+        Keeper(tmp_path / "m.sqlite", (clore.base_url, clore.key_digest)) as keeper,
+    ):
+        runner = a_runner(sandbox, clore, SETTINGS.replace("77", "66"), keeper, told)
+        sandbox.faults.add("refused", endpoint="set_server_settings", reason="not-today")
+        assert len(runner.once().actions) == len(sandbox.my_servers)
+        assert any("not done" in line and "not-today" in line for line in told)
+        assert runner.once().actions == ()
+        sandbox.clock.turn(minutes=11)
+        assert len(runner.once().actions) == 1
+        assert runner.once().actions == ()

@@ -8,7 +8,7 @@ import msgspec
 from openclore.api.offers import PricePair
 from openclore.api.orders import Order
 from openclore.api.servers import ServerConfig, SetServerSettings
-from openclore.client.errors import CloreError, NotFoundError, OutcomeUnknownError
+from openclore.client.errors import CloreError, InputError, NotFoundError, OutcomeUnknownError, RefusedError
 from openclore.client.settings import settings_of
 
 from .actions import (
@@ -51,6 +51,7 @@ def carry_out(clore: Market, file: File, action: AnyAction, date: Callable[[], f
             done=False,
             detail=str(error),
             error=error.error,
+            refused=isinstance(error, InputError | NotFoundError | RefusedError),
             unknown=error.ambiguous or isinstance(error, OutcomeUnknownError),
         )
     return Outcome(action=action, at=int(date()), done=True, order=order)

@@ -99,7 +99,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an action at `at` (Unix s).
 
     `done`: it was carried out. Else `detail` says why not, `error` is the market's own name of the refusal
-    where there is one, and `unknown` that it may have been carried out all the same. `order` was made.
+    where there is one, `refused` that it can't be done as it stands, and `unknown` that it may have been done
+    all the same. `order` was made.
     """
 
     action: AnyAction
@@ -107,6 +108,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     done: bool
     detail: str = ""
     error: str | None = None
+    refused: bool = False
     unknown: bool = False
     order: Order | None = None
 

@@ -211,6 +211,13 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     unclear_at: int = 0
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """Settings that a market did not take, and why; they are tried again then (Unix s)."""
+
+    until: int
+    why: str
+
+
 # All ------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +228,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
         name: made up once, it begins the idempotency keys of this memory.
         sequence: numbers what is asked for, so that no two keys are alike.
         events_after: the cursor of the event log; None before the first look, which then begins at its end.
+        refused: servers whose settings were refused, and until when they are left alone (Unix s).
         prices: by server name, kind and currency, "rig-1 on-demand bitcoin".
     """
 
@@ -228,5 +236,6 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int = 1
     events_after: int | None = None
     alerts: AlertsMemory = AlertsMemory()
+    refused: Mapping[str, "Refusal"] = {}
     prices: Mapping[str, PriceMemory] = {}
     fleets: Mapping[str, FleetMemory] = {}

@@ -54,6 +54,8 @@ FEES_EVERY_SECONDS = 3_600
 SINGLE_READS_MAX = 30
 """Of servers, and of markets of bids, in one round; those read longest ago come first."""
 EVENTS_PAGE = 1_000
+RATE_JUMP = 1.5
+"""No coin does that from one round to the next; an answer that is nonsense does."""
 
 
 class Market(Protocol):
@@ -90,6 +92,7 @@ class Observer:
         self._date = date
         self._seen = Observation()
         self._failed: dict[str, Failed] = {}
+        self._doubted: dict[str, float] = {}
 
     def observe(self, file: File, memory: Memory) -> Observation:
         """What there is now, as far as the file needs to know.
@@ -120,10 +123,7 @@ class Observer:
             ended=ended,
             spot=spot,
             fees=fees,
-            rates={
-                **before.rates,
-                **rates_of(offers.value if offers else (), (market.value for market in spot.values())),
-            },
+            rates=self._rates(offers, spot, before.rates),
             events=events,
             events_after=events_after,
             probes=probes,
@@ -244,6 +244,27 @@ class Observer:
                 return before
         return offers
 
+    def _rates(
+        self,
+        offers: Reading[list[Offer]] | None,
+        spot: Mapping[int, Reading[SpotMarket]],
+        before: Mapping[str, float],
+    ) -> dict[str, float]:
+        """Dollars for a unit; a rate that jumps counts once it is seen twice."""
+        told = rates_of(offers.value if offers else (), (market.value for market in spot.values()))
+        rates = {**before, **told}
+        doubted = {}
+        for currency, rate in told.items():
+            usual = before.get(currency, rate)
+            if not _near(rate, usual) and not _near(rate, self._doubted.get(currency, 0.0)):
+                doubted[currency] = rate
+                rates[currency] = usual
+                self._failed[f"the rate of {currency}"] = Failed(
+                    f"it jumped from {usual:g} to {rate:g} dollars"
+                )
+        self._doubted = doubted
+        return rates
+
     def _events(self, needed: bool, after: int | None) -> tuple[tuple[Event, ...], int]:
         """What happened since; without a cursor only where the log ends now."""
         if not needed:
@@ -313,6 +334,10 @@ class _Needs:
 
     def config_of(self, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in self._config_patterns)
+
+
+def _near(rate: float, other: float) -> bool:
+    return other / RATE_JUMP <= rate <= other * RATE_JUMP
 
 
 def _longest_ago(names: Iterable[Any], read: Mapping[Any, Reading[Any]]) -> list[Any]:

@@ -9,14 +9,17 @@ from typing import NamedTuple
 import msgspec
 
 from . import fleets
-from .actions import AnyAction, Note, Outcome
+from .actions import AnyAction, Note, Outcome, SetSettings
 from .alerts import plan_alerts
 from .file import File
-from .memory import Memory
+from .memory import Memory, Refusal
 from .observation import Observation
 from .pricing import plan_prices
 from .servers import merged
 from .settings import plan_settings
+
+REFUSED_SECONDS = 600
+"""How long a server is left alone whose settings were refused."""
 
 
 class Plan(NamedTuple):
@@ -37,16 +40,29 @@ def make_plan(file: File, seen: Observation, memory: Memory, now: int, notes: tu
     prices = plan_prices(file, seen, memory.prices, now)
     settings = plan_settings(file, seen, now)
     machines = fleets.plan_fleets(file, seen, memory, now)
-    notes = (*notes, *prices.notes, *settings.notes, *machines.notes)
+    refused = {name: one for name, one in memory.refused.items() if now < one.until}
+    sets = merged((*settings.actions, *prices.actions))
+    due = tuple(one for one in sets if not (isinstance(one, SetSettings) and one.server in refused))
+    notes = (*notes, *prices.notes, *settings.notes, *machines.notes, *map(_told, refused.items()))
     after = msgspec.structs.replace(
         machines.memory,
         events_after=seen.events_after,
+        refused=refused,
         alerts=plan_alerts(file, seen, memory.alerts, notes, now),
         prices=prices.memory,
     )
-    return Plan((*merged((*settings.actions, *prices.actions)), *machines.actions), after, notes)
+    return Plan((*due, *machines.actions), after, notes)
 
 
 def done(memory: Memory, outcome: Outcome) -> Memory:
     """The memory after an action."""
+    action = outcome.action
+    if isinstance(action, SetSettings) and outcome.refused:
+        refusal = Refusal(outcome.at + REFUSED_SECONDS, outcome.detail)
+        return msgspec.structs.replace(memory, refused={**memory.refused, action.server: refusal})
     return fleets.done(memory, outcome)
+
+
+def _told(refused: tuple[str, Refusal]) -> Note:
+    server, refusal = refused
+    return Note(for_=f"settings of {server}", text=f"the market does not take them: {refusal.why}")
