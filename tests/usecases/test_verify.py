@@ -74,13 +74,18 @@ def tampered(what: str, statement: str, **where: object) -> Any:
             order_id=1,
         ),
         tampered(
-            "the hash of the transfer (credit",
+            "the balance that the transfer (credit, account:1) led to",
             "UPDATE transfers SET amount = amount - 1 WHERE kind = 'credit'",
         ),
         tampered(
-            "the hash of the transfer (credit", "UPDATE transfers SET at = at + 1 WHERE kind = 'credit'"
+            "the hash of the transfer (credit, account:1)",
+            "UPDATE transfers SET at = at + 1 WHERE kind = 'credit'",
         ),
-        tampered("the hash of the transfer", "DELETE FROM transfers WHERE kind = 'credit'"),
+        tampered(
+            "the balance that the transfer (rental, order:1) led to",
+            "DELETE FROM transfers WHERE kind = 'credit'",
+            **RENTER,
+        ),
         tampered(
             "all its transfers (fees)",
             "DELETE FROM transfers WHERE order_id = 1 AND kind = 'fees'",
@@ -201,6 +206,9 @@ def test_books_cooked_to_the_last_figure_end_in_another_hash(world: World) -> No
     difference = found_after(
         world,
         "UPDATE transfers SET amount = amount + 100 WHERE kind = 'credit'",
+        "UPDATE transfers SET debit_balance = debit_balance + 100 WHERE order_id IS NOT NULL",
+        "UPDATE transfers SET debit_balance = -credit_balance - 100, credit_balance = credit_balance + 100"
+        " WHERE kind = 'credit'",
         "UPDATE ledger_accounts SET balance = balance + 100 WHERE account_id = 1",
         "UPDATE ledger_accounts SET balance = balance - 100 WHERE kind = 'outside'",
     )

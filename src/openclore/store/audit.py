@@ -26,11 +26,12 @@ class Owned(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One side of a transfer: what it changed about a ledger account, and the hash it left."""
+    """One side of a transfer: what it changed about a ledger account, and the balance and hash it left."""
 
     ledger_account_id: int
     id: int
     change: int
+    balance: int
     at: int
     kind: str
     reference: str
@@ -85,12 +86,14 @@ def sides_by_ledger_account(tx: Connection) -> Iterator[Side]:
     """Both sides of every transfer, by ledger account and then in the order they were posted."""
     t = transfers.c
 
-    def of(side: Any, sign: int, hashed: Any) -> Iterator[Side]:
-        query = select(side, t.id, t.amount, t.at, t.kind, t.reference, t.how, hashed, t.order_id)
+    def of(side: Any, sign: int, balance: Any, hashed: Any) -> Iterator[Side]:
+        query = select(side, t.id, t.amount, balance, t.at, t.kind, t.reference, t.how, hashed, t.order_id)
         for row in _paged(tx, query.order_by(side, t.id)):
             yield Side(row[0], row[1], sign * row[2], *row[3:])
 
-    return merge(of(t.debit_id, -1, t.debit_hash), of(t.credit_id, 1, t.credit_hash))
+    return merge(
+        of(t.debit_id, -1, t.debit_balance, t.debit_hash), of(t.credit_id, 1, t.credit_balance, t.credit_hash)
+    )
 
 
 def orders_by_id(tx: Connection) -> Iterator[Rented]:

@@ -61,6 +61,21 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     how: str = ""
 
 
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A transfer as one of its ledger accounts sees it: `amount` is below zero where it paid."""
+
+    id: int
+    ledger_account_id: int
+    at: int
+    amount: int
+    balance: int
+    kind: str
+    reference: str
+    order_id: int | None
+    how: str
+    hash: bytes
+
+
 class IdempotencyConflict(Exception):
     """A transfer's idempotency key was used before for another movement."""
 
@@ -155,8 +170,13 @@ def post_new(tx: Connection, wanted: Sequence[Transfer]) -> None:
             )
         debit = accounts[debit.id] = _moved(debit, transfer, -transfer.amount)
         credit = accounts[credit.id] = _moved(credit, transfer, transfer.amount)
-        hashes = {"debit_hash": debit.head, "credit_hash": credit.head}
-        rows.append(msgspec.structs.asdict(transfer) | hashes)
+        left = {
+            "debit_balance": debit.balance,
+            "credit_balance": credit.balance,
+            "debit_hash": debit.head,
+            "credit_hash": credit.head,
+        }
+        rows.append(msgspec.structs.asdict(transfer) | left)
     tx.execute(_MOVE, rows)
     tx.execute(
         _CHANGE,
@@ -213,6 +233,42 @@ def every(tx: Connection) -> Iterator[LedgerAccount]:
         yield _account(row)
 
 
+def lines(
+    tx: Connection,
+    ledger_account_id: int,
+    *,
+    after: int,
+    limit: int,
+    since: int | None = None,
+    until: int | None = None,
+) -> list[Line]:
+    """Its transfers after the transfer `after`, from `since` on and before `until`, oldest first."""
+    wanted = [transfers.c.id > after]
+    wanted += [transfers.c.at >= since] if since is not None else []
+    wanted += [transfers.c.at < until] if until is not None else []
+    found = [
+        Line(**row._mapping)
+        for side in _SIDES
+        for row in tx.execute(
+            side.where(*wanted).order_by(transfers.c.id).limit(limit), {"account": ledger_account_id}
+        )
+    ]
+    return sorted(found, key=lambda line: line.id)[:limit]
+
+
+def line_before(tx: Connection, ledger_account_id: int, transfer_id: int) -> Line | None:
+    """The account's last transfer before that one."""
+    found = [
+        Line(**row._mapping)
+        for side in _SIDES
+        for row in tx.execute(
+            side.where(transfers.c.id < transfer_id).order_by(transfers.c.id.desc()).limit(1),
+            {"account": ledger_account_id},
+        )
+    ]
+    return max(found, key=lambda line: line.id, default=None)
+
+
 def _open(tx: Connection, kind: Kind, account_id: int | None, currency: Currency) -> LedgerAccount:
     if account_id is None:
         found = tx.execute(_OF_NOBODY, {"kind": kind, "currency": currency}).one_or_none()
@@ -253,6 +309,24 @@ _BOTH = select(ledger_accounts).where(
     or_(ledger_accounts.c.id == bindparam("one"), ledger_accounts.c.id == bindparam("other"))
 )
 _BY_KEY = select(transfers).where(transfers.c.idempotency_key == bindparam("key"))
+_SIDES = [
+    select(
+        transfers.c.id,
+        side.label("ledger_account_id"),
+        transfers.c.at,
+        change.label("amount"),
+        balance.label("balance"),
+        transfers.c.kind,
+        transfers.c.reference,
+        transfers.c.order_id,
+        transfers.c.how,
+        hashed.label("hash"),
+    ).where(side == bindparam("account"))
+    for side, change, balance, hashed in (
+        (transfers.c.debit_id, -transfers.c.amount, transfers.c.debit_balance, transfers.c.debit_hash),
+        (transfers.c.credit_id, transfers.c.amount, transfers.c.credit_balance, transfers.c.credit_hash),
+    )
+]
 _MOVE = transfers.insert()
 _CHANGE = (
     update(ledger_accounts)

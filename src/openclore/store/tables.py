@@ -115,6 +115,9 @@ transfers = Table(
     Column("order_id", BigInteger),
     # How the amount was computed, as statements say it; empty: it needs no saying.
     Column("how", Text, nullable=False, server_default=""),
+    # What either side held afterwards.
+    Column("debit_balance", BigInteger, nullable=False, server_default="0"),
+    Column("credit_balance", BigInteger, nullable=False, server_default="0"),
     # SHA-256 over this and, by the hash before, all that moved on that side.
     Column("debit_hash", LargeBinary, nullable=False, server_default=text("''")),
     Column("credit_hash", LargeBinary, nullable=False, server_default=text("''")),

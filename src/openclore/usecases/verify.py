@@ -271,6 +271,14 @@ def _check_ledger_account(owned: Owned, sides: Iterator[Side]) -> int:
             raise _Found(
                 f"what the transfer ({side.kind}) is for", "an order", "none", **where, transfer_id=side.id
             )
+        if balance != side.balance:
+            raise _Found(
+                f"the balance that the transfer ({side.kind}, {side.reference}) led to",
+                money.to_text(balance),
+                money.to_text(side.balance),
+                **where,
+                transfer_id=side.id,
+            )
         if head != side.hash:
             raise _Found(
                 f"the hash of the transfer ({side.kind}, {side.reference}), by what it and those before say",

@@ -145,9 +145,13 @@ def upgrade() -> None:
     )
     op.add_column("transfers", sa.Column("order_id", sa.BigInteger(), nullable=True))
     op.add_column("transfers", sa.Column("how", sa.Text(), server_default="", nullable=False))
-    for side in ("debit_hash", "credit_hash"):
+    for side in ("debit", "credit"):
         op.add_column(
-            "transfers", sa.Column(side, sa.LargeBinary(), server_default=sa.text("''"), nullable=False)
+            "transfers", sa.Column(f"{side}_balance", sa.BigInteger(), server_default="0", nullable=False)
+        )
+        op.add_column(
+            "transfers",
+            sa.Column(f"{side}_hash", sa.LargeBinary(), server_default=sa.text("''"), nullable=False),
         )
     op.execute(
         "UPDATE transfers SET order_id = CAST(substr(reference, 7) AS BIGINT) WHERE reference LIKE 'order:%'"
@@ -197,9 +201,22 @@ def _chain(connection: sa.Connection) -> None:
                     balance=balances[side],
                     how="",
                 )
-            hashes.append({"of": row.id, "debit": heads[row.debit_id], "credit": heads[row.credit_id]})
+            debit, credit = row.debit_id, row.credit_id
+            hashes.append(
+                {
+                    "of": row.id,
+                    "debit": heads[debit],
+                    "credit": heads[credit],
+                    "debit_holds": balances[debit],
+                    "credit_holds": balances[credit],
+                }
+            )
         connection.execute(
-            sa.text("UPDATE transfers SET debit_hash = :debit, credit_hash = :credit WHERE id = :of"), hashes
+            sa.text(
+                "UPDATE transfers SET debit_hash = :debit, credit_hash = :credit,"
+                " debit_balance = :debit_holds, credit_balance = :credit_holds WHERE id = :of"
+            ),
+            hashes,
         )
         last = moved[-1].id
     for of, head in heads.items():
@@ -231,7 +248,7 @@ def downgrade() -> None:
     op.drop_column("rates", "pegged_usd")
     op.drop_index("ix_transfers_order_id", table_name="transfers")
     op.create_index("ix_transfers_reference", "transfers", ["reference"], unique=False)
-    for column in ("credit_hash", "debit_hash", "how", "order_id"):
+    for column in ("credit_hash", "debit_hash", "credit_balance", "debit_balance", "how", "order_id"):
         op.drop_column("transfers", column)
     op.drop_column("ledger_accounts", "head")
     op.drop_index(
