@@ -19,7 +19,7 @@ from openclore.sandbox import Sandbox
 from .fleet_market import fleet
 
 WEEK_SECONDS = 7 * 86_400
-EVERY_SECONDS = 900
+EVERY_SECONDS = 1_200
 WANTED = 10
 BUDGET = Budget(per_hour=3.0, per_day=48.0, total=300.0)
 USD = "USD-Blockchain"
@@ -52,21 +52,21 @@ def go_wrong(sandbox: Sandbox, orders: Mapping[int, Order], dice: Random) -> Non
     active = [order for order in orders.values() if not order.expired and order.si]
     bids = [order for order in active if order.spot]
     add = sandbox.faults.add
-    if active and dice.random() < 0.05:
+    if active and dice.random() < 0.08:
         add("host_lost", server_id=dice.choice(active).si, seconds=dice.randrange(60, 14_400))
-    if bids and dice.random() < 0.05:
+    if bids and dice.random() < 0.08:
         with contextlib.suppress(ValueError):  # it waits
             add("outbid", server_id=dice.choice(bids).si, factor=dice.uniform(1.02, 1.5))
-    if dice.random() < 0.02:
+    if dice.random() < 0.03:
         add("failing_image", count=dice.randrange(1, 3))
-    if dice.random() < 0.01:
+    if dice.random() < 0.015:
         add("never_deploys")
-    if dice.random() < 0.1:
+    if dice.random() < 0.15:
         kinds = ("error_after", "error_before", "timeout_after", "cut_off", "refused", "too_many_requests")
         add(dice.choice(kinds), endpoint="create_order")
     if dice.random() < 0.02:
         add("error_before", endpoint=dice.choice(["my_orders", "marketplace"]))
-    if dice.random() < 0.05:
+    if dice.random() < 0.08:
         add("lingering_cancel", seconds=60)
 
 
@@ -119,8 +119,7 @@ def test_a_fleet_of_ten_is_held_for_a_week(tmp_path: Path):
             sandbox.sleep(rest - before)
             money.look()
         share = served * EVERY_SECONDS / (WANTED * WEEK_SECONDS)
-        print(f"{share:.2%} of the machine time, {len(sandbox.orders())} orders, {money.spent:.2f} $")
-        assert share >= 0.97
+        assert share >= 0.97, f"{share:.2%} of the machine time, {len(orders)} orders, {money.spent:.2f} $"
         known = {order_id for one in keeper.memory.fleets.values() for order_id in one.machines}
         assert {order.id for order in sandbox.orders().values() if not order.expired} <= known
         remembered = sum(one.spent.total for one in keeper.memory.fleets.values())
