@@ -1,11 +1,13 @@
 """The shortened drill: a market that is killed, or can't write, loses nothing and does nothing twice."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from .databases import Sqlite, a_postgres
 from .drill import drill
+from .serving import Clock, running, serve
 
 SEED = 20
 """Any other is as good: what is asked for, and when it is killed, follow from it."""
@@ -28,3 +30,12 @@ def test_so_has_one_whose_postgresql_is_killed_too(quick_dir: Path) -> None:
         report = drill(postgres, quick_dir, kills=8, seed=SEED)
     assert min(report.blows[victim] for victim in postgres.victims) >= 1
     assert report.acknowledged > 50
+
+
+def test_a_market_that_is_killed_while_it_is_founded_can_be_founded_still(quick_dir: Path) -> None:
+    asked = Sqlite(quick_dir).address, Clock(time.time()), quick_dir / "market.log"
+    for tenths in range(5):
+        with running(serve, *asked):
+            time.sleep(tenths / 10)
+    with running(serve, *asked) as market:
+        assert market.heard(20), asked[2].read_text()
