@@ -141,6 +141,7 @@ def test_an_order_that_moved_to_another_server_is_not_ours(market: FakeMarket, o
         image="ubuntu",
         made_at=1,
         usd_per_hour=1.0,
+        usd_per_hour_max=1.0,
     )
     memory = Memory(name="m", fleets={"a": FleetMemory(machines={5: machine})})
     market.parts["orders"] = [Order(id=5, si=1)]

@@ -28,7 +28,14 @@ ORDER = PlaceOrder(
 
 def full(memory: Memory) -> Memory:
     machine = Machine(
-        order_id=7, server_id=5, type="spot", currency="USD-Blockchain", made_at=10, usd_per_hour=0.1
+        order_id=7,
+        server_id=5,
+        type="spot",
+        currency="USD-Blockchain",
+        image="ubuntu",
+        made_at=10,
+        usd_per_hour=0.1,
+        usd_per_hour_max=0.1,
     )
     fleet = FleetMemory(machines={7: machine}, intents={"k-1": Intent(at=9, order=ORDER)})
     return msgspec.structs.replace(memory, sequence=2, events_after=40, fleets={"a": fleet})

@@ -18,7 +18,7 @@ from .output import Column, amount, local_time, log_json, log_text, say, show_fa
 
 if TYPE_CHECKING:
     from openclore.autopilot.file import File
-    from openclore.autopilot.memory import Memory
+    from openclore.autopilot.memory import Machine, Memory
     from openclore.autopilot.plan import Plan
     from openclore.client import Clore
 
@@ -271,8 +271,7 @@ def _show_fleets(memory: "Memory") -> None:
     rows: list[tuple[object, ...]] = []
     for name, fleet in sorted(memory.fleets.items()):
         for machine in fleet.machines.values():
-            state = "ready" if machine.ready_at else "starting"
-            state = "ending" if machine.cancelling_since else state
+            state = _state(machine)
             rows.append(
                 (
                     name,
@@ -280,7 +279,7 @@ def _show_fleets(memory: "Memory") -> None:
                     machine.server_id,
                     machine.type,
                     amount(machine.usd_per_hour, 4),
-                    amount(machine.usd_spent, 4),
+                    amount(machine.spent.total, 4),
                     state,
                 )
             )
@@ -296,6 +295,16 @@ def _show_fleets(memory: "Memory") -> None:
             f"{name}: {amount(spent.in_hour, 4)} $ this hour, {amount(spent.in_day, 4)} $ today,"
             f" {amount(spent.total, 4)} $ in all; {len(fleet.excluded)} server(s) excluded for now."
         )
+
+
+def _state(machine: "Machine") -> str:
+    if machine.cancelling_since:
+        return "ending"
+    if machine.offline_since:
+        return "offline"
+    if machine.waiting_since:
+        return "outbid"
+    return "ready" if machine.ready_at else "starting"
 
 
 def _what(action: Any) -> str:
