@@ -197,7 +197,7 @@ def test_who_fails_its_checks_in_a_row_is_replaced():
 def test_an_order_that_ends_soon_is_replaced_before():
     pilot = rounds(pilot_of(), 4)
     (machine,) = pilot.market.active()
-    expires = START + 2_000
+    expires = START + 4_000
 
     def look() -> Observation:
         seen = pilot.market.observation()
@@ -209,7 +209,7 @@ def test_an_order_that_ends_soon_is_replaced_before():
         return msgspec.structs.replace(seen, orders=Reading(orders, pilot.market.now))
 
     counts = []
-    for _ in range(30):
+    for _ in range(63):
         plan = plan_fleets(pilot.file, look(), pilot.memory, pilot.market.now)
         pilot.memory = plan.memory
         for action in plan.actions:
@@ -443,3 +443,18 @@ def test_machines_that_cost_what_the_hour_allows_run_without_a_gap():
     pilot.market.turn(3_600)
     rounds(pilot, 180)
     assert [one.id for one in pilot.market.orders.values()] == [7_000]
+
+
+def test_a_market_that_does_not_let_go_is_given_no_third_order():
+    pilot = pilot_of(*(offer(n, 2.4) for n in range(1, 9)))
+    for _ in range(20):
+        pilot.market.fails_next = True
+        seen = pilot.market.observation()
+        plan = plan_fleets(pilot.file, seen, pilot.memory, pilot.market.now)
+        pilot.memory = plan.memory
+        for action in plan.actions:
+            if isinstance(action, PlaceOrder):
+                pilot.memory = done(pilot.memory, pilot._carried_out(action))
+        pilot.market.turn(60)
+    assert len(pilot.market.orders) == 2
+    assert plan.notes[0].text.endswith("no more are made until they end")

@@ -321,9 +321,18 @@ class _Round:
         for machine in expiring[: max(0, len(expiring) + ready - work.wanted)]:
             work.cancel(machine, why or "its replacement is ready", now)
         work.missing = work.wanted - len(kept) - len(work.memory.intents)
+        room = 2 * work.wanted - len(work.memory.machines) - len(work.memory.intents)
+        if work.missing > max(0, room):
+            work.missing = max(0, room)
+            work.say(
+                "orders that were to end or be replaced are still there; no more are made until they end"
+            )
 
     def _expires(self, fleet: Fleet, machine: Machine) -> bool:
-        return machine.ends_at is not None and machine.ends_at - self._now < self._renewal_seconds(fleet)
+        if machine.ends_at is None:
+            return False
+        short_life = (machine.ends_at - machine.made_at) // 4
+        return machine.ends_at - self._now < min(self._renewal_seconds(fleet), short_life)
 
     def _renewal_seconds(self, fleet: Fleet) -> int:
         """How long before an order's end another is made."""
