@@ -112,7 +112,7 @@ def plan(
             {"actions": made.actions, "notes": made.notes, "failed": failed, "messages": _news(made, before)}
         )
         return
-    _show_plan(made, before, failed)
+    _show_plan(made, _news(made, before) if wanted.notify else [], failed)
 
 
 @autopilot.command()
@@ -245,14 +245,14 @@ def _contents(file: "File") -> str:
     return ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in counts if n) or "it wants nothing"
 
 
-def _show_plan(made: "Plan", before: "Memory", failed: dict[str, str]) -> None:
+def _show_plan(made: "Plan", titles: list[str], failed: dict[str, str]) -> None:
     from openclore.autopilot.words import sentence
 
     for action in made.actions:
         sys.stdout.write(f"{action.for_}: {sentence(action)}\n    {action.reason}\n")
     for note in made.notes:
         sys.stdout.write(f"{note.for_}: {note.text}\n")
-    for title in _news(made, before):
+    for title in titles:
         sys.stdout.write(f"Would tell: {title}\n")
     for part, reason in failed.items():
         say(f"Can't read {part}: {reason}")
@@ -290,10 +290,10 @@ def _show_fleets(memory: "Memory") -> None:
     if rows:
         show_table(MACHINES, rows, empty="")
     for name, fleet in sorted(memory.fleets.items()):
-        spent = fleet.spent
+        spent, excluded = fleet.spent, len(fleet.excluded)
         say(
             f"{name}: {amount(spent.in_hour, 4)} $ this hour, {amount(spent.in_day, 4)} $ today,"
-            f" {amount(spent.total, 4)} $ in all; {len(fleet.excluded)} server(s) excluded for now."
+            f" {amount(spent.total, 4)} $ in all{f'; {excluded} servers left alone for now' if excluded else ''}."
         )
 
 
