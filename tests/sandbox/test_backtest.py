@@ -1,5 +1,7 @@
 """A file rehearsed on a history: what it would have earned, or cost."""
 
+import itertools
+import runpy
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -165,3 +167,12 @@ def test_servers_can_be_named_in_a_history_without_any(folder: Path) -> None:
     assert report.history == "recorded at http://market/v1"
     assert report.host is not None
     assert list(report.host.servers) == ["rig-mine"]
+
+
+def test_the_sandbox_makes_such_a_history_the_same_each_time() -> None:
+    tool = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "default_history.py"))
+    made, again = (list(itertools.islice(tool["moments"](), 12)) for _ in range(2))
+    assert made == again
+    shipped = read(DEFAULT_HISTORY)
+    assert shipped.header == tool["HEADER"]
+    assert {str(server_id) for server_id in shipped.scenes[0].offers} == made[0][1]["offers"].keys()

@@ -157,7 +157,7 @@ def _show(report: "Report") -> None:
                 usd(one.recorded_usd),
                 percent(one.occupancy),
                 percent(one.recorded_occupancy),
-                f"{usd(one.price_first)} > {usd(one.price_last)}",
+                f"{usd(one.price_first)} -> {usd(one.price_last)}",
                 one.price_changes,
             )
             for name, one in host.servers.items()
