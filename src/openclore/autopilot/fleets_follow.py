@@ -200,7 +200,7 @@ def _present(machine: Machine, order: Order, fleet: Fleet | None, look: Look, no
     waiting = _waits(machine, order, look.spot.get(machine.server_id))
     changes = {
         "missing_since": None,
-        "ends_at": order.ct + order.mrl if order.ct and (order.mrl or 0) > 0 else machine.ends_at,
+        "ends_at": order.ct + order.mrl if order.ct and order.mrl and order.mrl > 0 else machine.ends_at,
         "offline_since": (machine.offline_since or now) if order.online is False else None,
         "owner": machine.owner if machine.owner is not None else order.owner or (offer and offer.owner),
         "country": machine.country or _country(order) or (country_of(offer) if offer else None),
