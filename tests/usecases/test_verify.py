@@ -221,3 +221,17 @@ def test_a_bid_that_waits_owes_nothing(store: Store) -> None:
     world.rent(type="spot", spotprice=1.2)
     world.now = START + 100
     assert verify(world.market).difference is None
+
+
+def test_a_price_that_is_set_at_an_earlier_second_than_it_is_written_is_no_difference(world: World) -> None:
+    """As by somebody who waited for his turn while another, who came later, went first."""
+    bid = world.rent(type="spot", spotprice=1.7)
+    world.jump(64)
+    world.credit("1")
+    world.now -= 2
+    spot.set_spot_price(
+        world.market, world.renter, SetSpotPrice(order_id=bid.id, desired_price=1.9), world.now
+    )
+    world.jump(100)
+    world.credit("1")
+    assert world.difference() is None

@@ -58,10 +58,9 @@ class Payment(NamedTuple):
 
 
 class Priced(NamedTuple):
-    """An order's price from `at` on; None where the event does not say it."""
+    """A price of an order; None where the event does not say it."""
 
     order_id: int
-    at: int
     price: int | None
 
 
@@ -123,12 +122,12 @@ def payments_by_order(tx: Connection) -> Iterator[Payment]:
 def prices_by_order(tx: Connection) -> Iterator[Priced]:
     """What the event log says of each order's price, in the order it happened."""
     told = (EventKind.ORDER_CREATED, EventKind.ORDER_REPRICED)
-    query = select(events.c.order_id, events.c.at, events.c.data).where(
+    query = select(events.c.order_id, events.c.data).where(
         events.c.order_id.is_not(None), events.c.kind.in_(told)
     )
     for row in _paged(tx, query.order_by(events.c.order_id, events.c.id)):
         price = msgspec.json.decode(row.data).get("price")
-        yield Priced(row.order_id, row.at, None if price is None else money.from_text(price))
+        yield Priced(row.order_id, None if price is None else money.from_text(price))
 
 
 def _paged(tx: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Any]:

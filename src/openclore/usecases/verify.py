@@ -163,7 +163,11 @@ def _check_payment(
     minutes_before: int,
     where: dict[str, object],
 ) -> int:
-    """Check one transfer of an order; the minutes it is computed from."""
+    """Check one transfer of an order; the minutes it is computed from.
+
+    `prices` are those it may go by, in the order in which they came; those that were over are taken out.
+    Times say less than this order: who waits for his turn to write then acts at the second at which he came.
+    """
     where = where | {"transfer_id": payment.id}
     kind = payment.kind
     receiver = (Kind.WALLET, order.host_id) if kind == statements.RENTAL else (Kind.MARKET, None)
@@ -191,14 +195,15 @@ def _check_payment(
     ):
         if found != expected:
             raise _Found(f"{what} in the transfer ({kind}: {payment.how})", expected, found, **where)
-    in_force = _in_force(prices, payment.at)
-    if in_force and basis.price not in in_force:
+    fitting = [n for n, priced in enumerate(prices) if priced.price in (None, basis.price)]
+    if not fitting:
         raise _Found(
             f"the price in the transfer ({kind}: {payment.how})",
-            " or ".join(map(money.to_text, sorted(in_force))),
+            " or ".join(money.to_text(priced.price or 0) for priced in prices),
             money.to_text(basis.price),
             **where,
         )
+    del prices[: fitting[0]]
     due = statements.amount(kind, basis)
     if payment.amount != due:
         raise _Found(
@@ -208,14 +213,6 @@ def _check_payment(
             **where,
         )
     return basis.minutes
-
-
-def _in_force(prices: list[Priced], at: int) -> set[int]:
-    """The prices that a transfer at this second may go by; empty if an event does not say its price."""
-    if any(priced.price is None for priced in prices):
-        return set()
-    before = [priced.price or 0 for priced in prices if priced.at < at]
-    return {*before[-1:], *(priced.price or 0 for priced in prices if priced.at == at)}
 
 
 def _ends(*ends: object) -> str:
