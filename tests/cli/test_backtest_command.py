@@ -27,7 +27,11 @@ ceiling = 9.0
 def history_at(path: Path) -> Path:
     rig = MyServer(id=1, name="rig-1", online=True, visibility="public")
     with Recorder(
-        path, Header(market="http://market.test/v1", note="Two servers for a morning.")
+        path,
+        Header(
+            market="http://market.test/v1",
+            note="Two servers for a morning, told of in more words than fit into one line of eighty.",
+        ),
     ) as recorder:
         for number in range(8):
             offers = [_offer(1, rented=False), _offer(2, rented=number >= 2)]
@@ -46,7 +50,7 @@ def test_a_rehearsal_from_the_command_line(openclore: OpenClore, tmp_path: Path)
     page = tmp_path / "page.html"
     result = openclore(None, *words, "--html", str(page), width=80)
     assert result.exit_code == 0, result.stderr
-    assert "Two servers for a morning." in result.stdout
+    assert "Two servers for a morning, told of in" in result.stdout
     assert "Price changes  1" in result.stdout
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
     assert "rig-1" in page.read_text()

@@ -1,6 +1,7 @@
 """openclore autopilot backtest: what a file would have done."""
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ from openclore.api.durations import words_of
 from . import options
 from .errors import guarded
 from .marketplace import short_model
-from .output import Column, amount, say, show_facts, show_json, show_table
+from .output import Column, amount, say, show_facts, show_json, show_table, terminal_width
 
 if TYPE_CHECKING:
     from openclore.sandbox.backtest import Report
@@ -35,6 +36,7 @@ FLEETS = [
     Column("ORDERS", rank=4, justify="right"),
     Column("ENDED", rank=5, flexible=True),
 ]
+FACT_NAME_WIDTH = 15
 
 
 @guarded
@@ -125,7 +127,7 @@ def _show(report: "Report") -> None:
     left_out = f"; {report.left_out} left out, at which nothing in the file looks" if report.left_out else ""
     show_facts(
         [
-            ("History", report.history),
+            *_wrapped("History", report.history),
             ("Time", f"{date(report.start)} to {date(report.until)}"),
             ("Rounds", f"{report.rounds}, one every {words_of(report.every_seconds)}"),
             ("Machines", f"{report.servers}{left_out}"),
@@ -181,6 +183,12 @@ def _show(report: "Report") -> None:
             ],
             empty="",
         )
+
+
+def _wrapped(name: str, text: str) -> list[tuple[str, str]]:
+    """A long text as facts that fit the terminal."""
+    lines = textwrap.wrap(text, max(40, terminal_width() - FACT_NAME_WIDTH))
+    return [("" if number else name, line) for number, line in enumerate(lines)]
 
 
 def _counts(counts: dict[str, int]) -> str:
