@@ -79,12 +79,16 @@ def test_what_a_loop_did_not_get_to_is_done_by_the_next(
     """The first is held up between its lease and its first transaction."""
     monkeypatch.setattr(leases, "LEASE_SECONDS", 0.05)
     held_up, other = a_loop(world), a_loop(world)
-    before, sweep, running = posted(world), hosts.sweep, []
+    before, sweep, running = posted(world), hosts.sweep, list[str]()
+
+    def turned_and_posted() -> bool:
+        other.turn()
+        return posted(world) > before
 
     def sweep_late(market: Market, now: int) -> None:
         if not running:
             running.append("the other")
-            until(lambda: other.turn() or posted(world) > before, what="the other loop to settle")
+            until(turned_and_posted, what="the other loop to settle")
             running.append("both")
         sweep(market, now)
 
@@ -111,6 +115,7 @@ def test_a_process_that_is_paused_while_it_acts_writes_nothing_when_it_wakes(
         )
         before, other = posted(world), Lease(world.market, "loop")
         market = until(other.hold, what="the lease to run out")
+        assert market is not None
         settlement.settle_due(market, world.now)
         after = posted(world)
         assert after > before

@@ -17,6 +17,10 @@ def serve(
     database_url: Annotated[
         str | None, typer.Option(help="A database instead, postgresql+psycopg://user@host/name.")
     ] = None,
+    valkey_url: Annotated[
+        str | None,
+        typer.Option(help="Where processes on one database share limits and wake-ups, redis://host:6379/0."),
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[
         int | None, typer.Option(help="Port to listen on, 0 for a free one.  [default: 8080]")
@@ -36,6 +40,7 @@ def serve(
     flags = {
         "data_dir": str(data_dir) if data_dir else None,
         "database_url": database_url,
+        "valkey_url": valkey_url,
         "host": host,
         "port": port,
     }

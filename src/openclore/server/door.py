@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -188,7 +187,7 @@ async def _admitted(
 ) -> AnyResponse:
     voice = service.voice(endpoint.below + endpoint.path, key)
     if key is not None:
-        wait_seconds = service.limits.admit(key.id, endpoint, time.monotonic())
+        wait_seconds = await service.admit(key.id, endpoint)
         if wait_seconds:
             return voice.too_fast(wait_seconds)
     try:
@@ -210,7 +209,7 @@ async def _admitted(
         return _database_error(voice, endpoint, error)
     finally:
         if key is not None:
-            service.limits.completed(key.id, endpoint, time.monotonic())
+            await service.completed(key.id, endpoint)
     return reply if isinstance(reply, Response) else voice.success(reply)
 
 

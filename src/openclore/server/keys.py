@@ -1,5 +1,6 @@
 """Whose key a request carries, without asking the database twice."""
 
+import time
 from collections.abc import Mapping
 
 from ..store import accounts
@@ -9,6 +10,8 @@ from ..usecases.secrets import hashed
 
 _KNOWN_MAX = 100_000
 _KEY_LENGTH_MAX = 256
+_TRUST_SECONDS = 4.0
+"""How long a process that can't follow the event log goes on believing that no key was revoked elsewhere."""
 
 
 class Keys:
@@ -17,10 +20,17 @@ class Keys:
     def __init__(self, market: Market) -> None:
         self._market = market
         self._known: dict[str, ApiKey] = {}
+        self._confirmed_at = time.monotonic()
 
     def recall(self, secret: str) -> ApiKey | None:
         """The key with this secret, if it is known; asks nobody."""
+        if self._market.store.shared and time.monotonic() - self._confirmed_at > _TRUST_SECONDS:
+            return None
         return self._known.get(hashed(secret))
+
+    def confirm(self, at: float) -> None:
+        """What is known was still good then, in seconds of `time.monotonic`."""
+        self._confirmed_at = at
 
     def look_up(self, secret: str) -> ApiKey | None:
         """The key with this secret, if there is one and it is not revoked. Asks the database."""

@@ -1,6 +1,5 @@
 """How often a key may call."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from ..api.endpoints import BASE_PATH, CREATE_ORDER, Endpoint
@@ -23,7 +22,7 @@ class Limits:
 
     def admit(self, key_id: int, endpoint: Endpoint[Any, Any], now: float) -> float:
         """Let a call in (0.0), or say in how many seconds it could be. `now` in seconds of a steady clock."""
-        scopes = dict(self._scopes(endpoint))
+        scopes = self.scopes(endpoint)
         if not scopes:
             return 0.0
         wait = max(self._free_at.get((key_id, scope), 0.0) - LEEWAY_SECONDS - now for scope in scopes)
@@ -42,15 +41,15 @@ class Limits:
     def completed(self, key_id: int, endpoint: Endpoint[Any, Any], now: float) -> None:
         """A call that was let in has been answered."""
         if self._pace.from_completion:
-            self._restart(key_id, dict(self._scopes(endpoint)), now)
+            self._restart(key_id, self.scopes(endpoint), now)
+
+    def scopes(self, endpoint: Endpoint[Any, Any]) -> dict[str, float]:
+        """What a call of this endpoint is counted in, and the seconds between two calls there."""
+        public = endpoint.below == BASE_PATH
+        found = {endpoint.below: self._pace.spacing_seconds if public else self._pace.open_spacing_seconds}
+        if endpoint is CREATE_ORDER:
+            found[endpoint.name] = self._pace.create_order_seconds
+        return {scope: seconds for scope, seconds in found.items() if seconds}
 
     def _restart(self, key_id: int, scopes: dict[str, float], now: float) -> None:
         self._free_at.update({(key_id, scope): now + seconds for scope, seconds in scopes.items()})
-
-    def _scopes(self, endpoint: Endpoint[Any, Any]) -> Iterator[tuple[str, float]]:
-        public = endpoint.below == BASE_PATH
-        spacing_seconds = self._pace.spacing_seconds if public else self._pace.open_spacing_seconds
-        if spacing_seconds:
-            yield endpoint.below, spacing_seconds
-        if endpoint is CREATE_ORDER and self._pace.create_order_seconds:
-            yield endpoint.name, self._pace.create_order_seconds

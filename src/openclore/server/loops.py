@@ -17,6 +17,7 @@ from .service import Service
 TICK_SECONDS = 1.0
 EVIDENCE_EVERY_SECONDS = 5.0
 RELIST_EVERY_SECONDS = 600.0
+FOLLOW_SECONDS = 1.0
 LEASE = "loop"
 
 log = structlog.get_logger()
@@ -75,7 +76,8 @@ class Loop:
                 self._act(market, now)
             except* LeaseLost:
                 log.warning("this process was paused for too long: another one goes on")
-        service.catch_up()
+        if service.catch_up():
+            service.tell()
         if now // HOUR_SECONDS != self._hour:
             keep_hour(service, now)
             self._hour = now // HOUR_SECONDS
@@ -90,6 +92,19 @@ class Loop:
             self._pegged_mark = now // rates.PEG_SECONDS
         hosts.sweep(market, now)
         settlement.settle_due(market, now)
+
+
+async def follow(service: Service, news: asyncio.Event) -> None:
+    """Keep this process's copies up to date, however long the loop takes: when another process has news, and
+    else every second. Until cancelled.
+    """
+    while True:
+        with suppress(SQLAlchemyError):  # of which the loop complains
+            await asyncio.to_thread(service.catch_up)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FOLLOW_SECONDS):
+                await news.wait()
+        news.clear()
 
 
 def keep_evidence(service: Service) -> None:

@@ -17,7 +17,7 @@ from granian.server.embed import Server
 from ..store.store import open_store
 from ..usecases.market import Market
 from .app import build
-from .loops import Loop
+from .loops import Loop, follow
 from .service import Service, system_clock
 from .settings import Settings, SettingsError
 from .webhooks import Sender
@@ -44,8 +44,10 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
 async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
     port = free_port(settings.host, settings.port)
     with closing(open_store(settings.database)) as store, _alone_on(settings.database):
-        service = Service(Market(store, settings.policy), system_clock, settings)
+        service, news = Service(Market(store, settings.policy), system_clock, settings), asyncio.Event()
         service.start()
+        if settings.valkey_url:
+            _share(service, settings, news)
         loop_turns, stop = Loop(service), asyncio.Event()
         await loop_turns.turn_safely()
         server = Server(
@@ -60,16 +62,33 @@ async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
         )
         turning = asyncio.create_task(loop_turns.run(stop))
         sending = asyncio.create_task(Sender(service).run())
+        following = [asyncio.create_task(follow(service, news))]
+        if service.wakeups is not None:
+            following.append(asyncio.create_task(service.wakeups.run()))
         announcing = asyncio.create_task(_announce(settings.host, port, ready))
         drained = await _until_drained(server, settings.drain_seconds, leave=service.watchers.close)
         announcing.cancel()
         stop.set()
         service.watchers.close()
         await asyncio.gather(turning, sending, announcing, return_exceptions=True)
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+        if service.shared_limits is not None:
+            await service.shared_limits.close()
         log.info("stopped" if drained else "stopped, though requests were under way")
     if not drained:
         # The HTTP server's own threads would wait for their clients for ever.
         os._exit(1)
+
+
+def _share(service: Service, settings: Settings, news: asyncio.Event) -> None:
+    """Share limits and wake-ups with the other processes. Only who does loads the client."""
+    from .shared_limits import SharedLimits
+    from .wakeups import Wakeups
+
+    service.shared_limits = SharedLimits(settings.valkey_url, settings.pace, service.limits)
+    service.wakeups = Wakeups(settings.valkey_url, heard=news.set)
 
 
 async def _until_drained(server: Server, drain_seconds: float, leave: Callable[[], None]) -> bool:

@@ -4,11 +4,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ..api.codes import OPEN_HTTP_STATUS, Code
 from ..api.dialects import Dialect
-from ..api.endpoints import BASE_PATH
+from ..api.endpoints import BASE_PATH, Endpoint
 from ..store import events
 from ..store.accounts import ApiKey
 from ..store.events import Kind
@@ -24,6 +24,10 @@ from .settings import Settings
 from .snapshot import Snapshot
 from .watchers import Watchers
 
+if TYPE_CHECKING:
+    from .shared_limits import SharedLimits
+    from .wakeups import Wakeups
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -36,7 +40,10 @@ def system_clock() -> int:
 
 
 class Service:
-    """One process's view of a market. Use cases run in threads."""
+    """One process's view of a market. Use cases run in threads.
+
+    `shared_limits` and `wakeups` are there where processes share a Valkey.
+    """
 
     def __init__(
         self,
@@ -49,6 +56,8 @@ class Service:
         self.settings = settings
         self.keys = Keys(market)
         self.limits = Limits(settings.pace)
+        self.shared_limits: SharedLimits | None = None
+        self.wakeups: Wakeups | None = None
         self.snapshot = Snapshot()
         self.gigaspot = Files(market, settings.pace.spacing_seconds)
         self.links = Links()
@@ -80,16 +89,38 @@ class Service:
         try:
             return await asyncio.to_thread(use_case, *args, **kwargs)
         finally:
+            self.tell()
             await asyncio.to_thread(self.catch_up)
 
-    def catch_up(self) -> None:
-        """Bring the copies up to the newest event, whichever process made it."""
+    def tell(self) -> None:
+        """Have the market's other processes catch up now."""
+        if self.wakeups is not None:
+            self.wakeups.tell()
+
+    async def admit(self, key_id: int, endpoint: Endpoint[Any, Any]) -> float:
+        """Let a call in (0.0), or say in how many seconds it could be."""
+        if self.shared_limits is not None:
+            return await self.shared_limits.admit(key_id, endpoint)
+        return self.limits.admit(key_id, endpoint, time.monotonic())
+
+    async def completed(self, key_id: int, endpoint: Endpoint[Any, Any]) -> None:
+        """A call that was let in has been answered."""
+        if self.shared_limits is not None:
+            await self.shared_limits.completed(key_id, endpoint)
+        else:
+            self.limits.completed(key_id, endpoint, time.monotonic())
+
+    def catch_up(self) -> bool:
+        """Bring the copies up to the newest event, whichever process made it; whether there was any."""
         with self._following:
+            start = self._cursor
             while True:
+                looked_at = time.monotonic()
                 with self.market.store.reading() as tx:
                     happened = events.after(tx, self._cursor, _BATCH)
                 if not happened:
-                    return
+                    self.keys.confirm(looked_at)
+                    return self._cursor > start
                 if any(event.kind is Kind.KEY_REVOKED for event in happened):
                     self.keys.forget()
                 everywhere = any(event.kind in _FOR_ALL for event in happened)

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -15,6 +16,7 @@ from ..rules.policy import Policy
 from ..store.store import database_url
 
 ENVIRONMENT_PREFIX = "OPENCLORE_"
+_VALKEY_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 
 
 class SettingsError(Exception):
@@ -71,7 +73,8 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where to listen and keep things. `database_url` replaces the SQLite file in `data_dir`.
+    """Where to listen and keep things. `database_url` replaces the SQLite file in `data_dir`. At
+    `valkey_url`, the processes that serve one database share the pace of keys and wake each other.
 
     After a signal to stop, requests under way have `drain_seconds` to be answered. `public_url` is how
     callers reach the market, where that differs from the address they name in their requests. `dialect` is
@@ -80,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     data_dir: str = ""
     database_url: str = ""
+    valkey_url: str = ""
     host: str = "127.0.0.1"
     port: int = 8080
     drain_seconds: float = 30.0
@@ -92,6 +96,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise ValueError(f"port: 0 to 65535, got {self.port}")
+        valkey = urlsplit(self.valkey_url)
+        if self.valkey_url and (valkey.scheme not in _VALKEY_SCHEMES or valkey.port == 0):
+            raise ValueError("valkey_url: must look like redis://host:6379/0, rediss://... or unix:///path")
 
     @property
     def database(self) -> str:
