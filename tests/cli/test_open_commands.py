@@ -256,3 +256,50 @@ def test_the_work_for_its_free_time_is_shown_without_its_secrets(openclore):
     shown = openclore(market, "server-config", "rack").stdout
     assert "While it is free a/miner:2" in lines(shown)
     assert "hunter2" not in shown
+
+
+LINE = {
+    "id": 7,
+    "at": 1_800_000_000,
+    "currency": "USD-Blockchain",
+    "kind": "rental",
+    "amount": "-0.08",
+    "balance": "9.92",
+    "reference": "order:17",
+    "how": "price=2.4 minutes=0..60 spend_before=0 host_fee=20% paid_before=0",
+    "previous": "",
+    "hash": "aa",
+    "order_id": 17,
+}
+WALLET = {"currency": "USD-Blockchain", "balance": "9.9", "hash": "bb"}
+PAGES = [
+    {"lines": [LINE], "wallets": [WALLET], "after": 7, "more": True},
+    {"lines": [{**LINE, "id": 8, "previous": "aa", "hash": "bb"}], "wallets": [WALLET], "after": 8},
+]
+
+
+def test_a_statement_is_shown_with_how_its_lines_were_computed(openclore):
+    done = openclore(Market(statement=list(PAGES)), "statement", "--currency", "usd", "--from", "2027-01-01")
+    assert lines(done.stdout)[1] == (
+        "2027-01-15 08:00:00 rental 17 -0.08 9.92 USD-Blockchain"
+        " price=2.4 minutes=0..60 spend_before=0 host_fee=20% paid_before=0"
+    )
+    assert "9.9 posted; the last line's hash is bb" in done.stderr
+
+
+def test_a_statement_is_printed_for_programs(openclore):
+    market = Market(statement=list(PAGES))
+    assert [line["id"] for line in json.loads(openclore(market, "statement", "--json").stdout)["lines"]] == [
+        7,
+        8,
+    ]
+    assert [sent.get("after") for sent in market.sent("statement")] == [None, "7"]
+    rows = openclore(Market(statement=list(PAGES)), "statement", "--csv").stdout.splitlines()
+    assert rows[0] == "id,at,currency,kind,order_id,reference,amount,balance,how,previous,hash"
+    assert rows[2].startswith("8,1800000000,USD-Blockchain,rental,17,order:17,-0.08,9.92,price=2.4 ")
+
+
+def test_a_time_that_is_none_is_refused(openclore):
+    done = openclore(Market(), "statement", "--to", "yesterday")
+    assert (done.exit_code, "'yesterday' is no time" in done.stderr) == (2, True)
+    assert openclore(Market(), "statement", "--csv", "--json").exit_code == 2

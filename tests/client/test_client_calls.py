@@ -18,6 +18,7 @@ from openclore.api.open.limits import SetSpendLimit
 from openclore.api.open.offers import SearchOffers
 from openclore.api.open.orders import PlaceOrder, RenewLease
 from openclore.api.open.servers import SetBackgroundJob, SetGigaspot
+from openclore.api.open.statements import ReadStatement
 from openclore.api.open.statistics import ReadHistory, ReadStatistics
 from openclore.api.open.webhooks import AddWebhook
 from openclore.api.servers import SetServerSettings
@@ -42,6 +43,7 @@ NAMED_OTHERWISE = {
     "list_webhooks": "webhooks",
     "read_webhook": "webhook",
     "list_spend_limits": "spend_limits",
+    "read_statement": "statement",
     "read_statistics": "statistics",
     "read_history": "history",
 }
@@ -63,6 +65,7 @@ def test_every_endpoint_of_both_tables_is_a_method_of_both_halves():
         (Clore.events, ReadEvents, set()),
         (Clore.stream_events, StreamEvents, set()),
         (Clore.history, ReadHistory, set()),
+        (Clore.statement, ReadStatement, set()),
         (Clore.statistics, ReadStatistics, set()),
         (Clore.set_spend_limit, SetSpendLimit, set()),
         (Clore.add_webhook, AddWebhook, set()),

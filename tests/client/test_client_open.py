@@ -95,6 +95,11 @@ def sent(request: httpx2.Request) -> tuple[str, str, Any]:
         ),
         (lambda c: c.remove_spend_limit(2), {}, ("DELETE", "/open/v1/spend_limits/2", None)),
         (
+            lambda c: c.statement(currency="bitcoin", since=5, after=7, limit=10),
+            {"lines": [], "wallets": [], "after": 7, "more": False},
+            ("GET", "/open/v1/statement?currency=bitcoin&since=5&after=7&limit=10", None),
+        ),
+        (
             lambda c: c.statistics("4090"),
             {"models": [FIGURES]},
             ("GET", "/open/v1/statistics?gpu=4090", None),
@@ -144,6 +149,18 @@ def test_all_pages_of_a_search_are_walked(connect):
     assert [found.offer.id for found in clore.walk("iter_offers", gpu="4090")] == [1, 2, 3]
     assert [r.url.params.get("after") for r in script.requests] == [None, "p2"]
     assert all(r.url.params["gpu"] == "4090" for r in script.requests)
+
+
+def test_all_pages_of_a_statement_are_walked(connect):
+    line = {"at": 1, "currency": "bitcoin", "kind": "credit", "amount": "1", "balance": "1"}
+    line |= {"reference": "account:1", "how": "", "previous": "", "hash": "00"}
+    pages = [
+        {"lines": [{**line, "id": 1}, {**line, "id": 2}], "after": 2, "more": True},
+        {"lines": [{**line, "id": 3}], "after": 3, "more": False},
+    ]
+    clore, script = connect(*[reply({"code": 0, **page}, headers=OPEN) for page in pages])
+    assert [found.id for found in clore.walk("iter_statement", currency="bitcoin")] == [1, 2, 3]
+    assert [r.url.params.get("after") for r in script.requests] == [None, "2"]
 
 
 @pytest.mark.parametrize(

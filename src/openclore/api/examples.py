@@ -100,6 +100,19 @@ _LIMIT = {
     "since": 1783641600,
     "key": "trainer",
 }
+_STATEMENT_LINE: dict[str, Any] = {
+    "id": 4711,
+    "at": _AT,
+    "currency": "USD-Blockchain",
+    "kind": "rental",
+    "amount": "-0.08",
+    "balance": "9.8",
+    "reference": f"order:{ORDER_ID}",
+    "how": "price=2.4 minutes=0..60 spend_before=0 host_fee=20% paid_before=0",
+    "previous": "0b5e5b0d2c1a8f6f4d3b7a90e1c2d3f405162738495a6b7c8d9eafb0c1d2e3f4",
+    "hash": "0d341194fb429087bb3d345709262ccb53edec44585349d8472bbeaa2cb80851",
+    "order_id": ORDER_ID,
+}
 _FIGURES = {
     "gpu": "NVIDIA GeForce RTX 4090",
     "servers": 212,
@@ -344,6 +357,18 @@ EXAMPLES: dict[str, Example] = {
         {"limit": _LIMIT | {"spent": 0}, "code": 0},
     ),
     "remove_spend_limit": Example(None, _DONE),
+    "read_statement": Example(
+        {"currency": "USD-Blockchain", "since": _AT},
+        {
+            "lines": [_STATEMENT_LINE],
+            "wallets": [
+                {"currency": "USD-Blockchain", "balance": "9.8", "hash": _STATEMENT_LINE["hash"]},
+            ],
+            "after": 4711,
+            "more": False,
+            "code": 0,
+        },
+    ),
     "read_statistics": Example({"gpu": "4090"}, {"models": [_FIGURES], "code": 0}),
     "read_history": Example(
         {"gpu": "NVIDIA GeForce RTX 4090", "since": 1783641600, "limit": 24},

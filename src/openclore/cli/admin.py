@@ -16,6 +16,8 @@ from .errors import guarded
 from .host import agent_command
 from .options import CURRENCY_HELP, currency
 from .output import show_json
+from .statements import Format, Since, Until
+from .statements import show as show_statement
 
 if TYPE_CHECKING:
     from ..usecases.market import Market
@@ -276,6 +278,29 @@ def verify(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Jso
             )
     if verdict.difference is not None:
         raise typer.Exit(1)
+
+
+@app.command("statement")
+@guarded
+def statement(
+    email: Email,
+    since: Since = None,
+    until: Until = None,
+    only: Annotated[
+        Currency | None,
+        typer.Option("--currency", help=CURRENCY_HELP, parser=_currency, metavar="CURRENCY"),
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="What to print.")] = "text",
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Show what an account's wallets received and paid, and how each line was computed."""
+    from ..api.open.statements import ReadStatement
+    from ..usecases.statements import statement_pages
+
+    request = ReadStatement(currency=only, since=since, until=until)
+    with _market(data_dir, database_url) as market:
+        show_statement(statement_pages(market, email, request), form)
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from . import (
     serve,
     servers,
     spot,
+    statements,
     statistics,
     wallets,
     watch,
@@ -78,6 +79,7 @@ app.command("order", rich_help_panel=RENTERS)(orders.order)
 app.command("lease", rich_help_panel=RENTERS)(orders.lease)
 app.command("cancel", rich_help_panel=RENTERS)(orders.cancel)
 app.command("wallets", rich_help_panel=RENTERS)(wallets.wallets)
+app.command("statement", rich_help_panel=RENTERS)(statements.statement)
 app.command("fees", rich_help_panel=RENTERS)(fees.fees)
 app.add_typer(spot.spot, name="spot", rich_help_panel=RENTERS)
 app.add_typer(gigaspot.gigaspot, name="gigaspot", rich_help_panel=RENTERS)

@@ -13,10 +13,11 @@ from ..api.open.limits import SetSpendLimit
 from ..api.open.offers import OffersReply, SearchOffers
 from ..api.open.orders import OrderReply, PlaceOrder, RenewLease
 from ..api.open.servers import AddServer, SetBackgroundJob, SetGigaspot
+from ..api.open.statements import ReadStatement, StatementReply
 from ..api.open.statistics import HistoryReply, ReadHistory, ReadStatistics, StatisticsReply
 from ..api.open.webhooks import AddWebhook, WebhookReply, WebhooksReply
 from ..rules.search import search
-from ..usecases import background, events, gigaspot, limits, orders, servers, statistics, webhooks
+from ..usecases import background, events, gigaspot, limits, orders, servers, statements, statistics, webhooks
 from . import door
 from .door import Action, Call
 from .service import Service
@@ -110,6 +111,10 @@ async def send_test(call: Call, _: Empty) -> Reply:
     return await call.write(webhooks.keep_test, message, outcome)
 
 
+async def read_statement(call: Call, request: ReadStatement) -> StatementReply:
+    return await call.read(statements.read_statement, call.caller, request)
+
+
 async def read_statistics(call: Call, request: ReadStatistics) -> StatisticsReply:
     return await call.service.read(
         lambda: statistics.read_statistics(call.service.snapshot.listed(), request)
@@ -140,6 +145,7 @@ ACTIONS: dict[Endpoint[Any, Any], Action] = {
     endpoints.REMOVE_WEBHOOK: remove_webhook,
     endpoints.ROTATE_WEBHOOK: rotate_webhook,
     endpoints.TEST_WEBHOOK: send_test,
+    endpoints.READ_STATEMENT: read_statement,
     endpoints.READ_STATISTICS: read_statistics,
     endpoints.READ_HISTORY: read_history,
 }

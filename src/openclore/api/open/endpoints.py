@@ -10,6 +10,7 @@ from .limits import SetSpendLimit, SpendLimitReply, SpendLimitsReply
 from .offers import OffersReply, SearchOffers
 from .orders import OrderReply, PlaceOrder, RenewLease
 from .servers import AddServer, AddServerReply, SetBackgroundJob, SetGigaspot
+from .statements import ReadStatement, StatementReply
 from .statistics import HistoryReply, ReadHistory, ReadStatistics, StatisticsReply
 from .webhooks import AddWebhook, TestReply, WebhookReply, WebhooksReply
 
@@ -210,6 +211,16 @@ REMOVE_SPEND_LIMIT = Endpoint(
     below=OPEN_PATH,
     at="/spend_limits/{limit_id}",
 )
+READ_STATEMENT = Endpoint(
+    "read_statement",
+    ("GET",),
+    ReadStatement,
+    StatementReply,
+    "Every transfer of the account's wallets, and how it was computed.",
+    carries="query",
+    below=OPEN_PATH,
+    at="/statement",
+)
 READ_STATISTICS = Endpoint(
     "read_statistics",
     ("GET",),
@@ -253,6 +264,7 @@ OPEN_ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
     LIST_SPEND_LIMITS,
     SET_SPEND_LIMIT,
     REMOVE_SPEND_LIMIT,
+    READ_STATEMENT,
     READ_STATISTICS,
     READ_HISTORY,
 )

@@ -11,6 +11,7 @@ from openclore.api.open.limits import Period, SetSpendLimit, SpendLimit
 from openclore.api.open.offers import FoundOffer, OffersReply, SearchOffers
 from openclore.api.open.orders import OrderDetail, RenewLease
 from openclore.api.open.servers import AddServer, AddServerReply, SetBackgroundJob, SetGigaspot
+from openclore.api.open.statements import STATEMENT_PAGE_MAX, ReadStatement, StatementLine, StatementReply
 from openclore.api.open.statistics import ModelFigures, ReadHistory, ReadStatistics
 from openclore.api.open.webhooks import AddWebhook, Delivery, Webhook
 
@@ -244,6 +245,38 @@ class OpenMethods:
     def remove_spend_limit(self, limit_id: int) -> None:
         """Lift a limit."""
         self._remove(e.REMOVE_SPEND_LIMIT, limit_id=limit_id)
+
+    # Statements -------------------------------------------------------------------------------------
+
+    def statement(
+        self,
+        *,
+        currency: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+    ) -> StatementReply:
+        """A page of the account's statement, oldest first: every transfer, and how it was computed.
+
+        Args:
+            since: Unix seconds.
+            until: Unix seconds, not included.
+            limit: lines of a page, 200 unless given, at most 1,000.
+            after: the `after` of the page before.
+        """
+        given = {"currency": currency, "since": since, "until": until, "after": after, "limit": limit}
+        return self._caller.call(e.READ_STATEMENT, _requests.checked(ReadStatement, given))
+
+    def iter_statement(self, **filters: Any) -> Iterator[StatementLine]:
+        """Every line on all pages; the filters are those of `statement`."""
+        filters.setdefault("limit", STATEMENT_PAGE_MAX)
+        while True:
+            page = self.statement(**filters)
+            yield from page.lines
+            if not page.more:
+                return
+            filters["after"] = page.after
 
     def _remove(self, endpoint: Endpoint[Any, Any], **ids: int) -> None:
         """Gone already counts as done where an earlier attempt, whose answer was lost, may have done it."""

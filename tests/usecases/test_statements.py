@@ -1,0 +1,165 @@
+"""A statement can be computed anew from nothing but itself, as docs/money.md says; here without our rules."""
+
+import csv
+import json
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from openclore.api.currencies import Currency
+from openclore.api.open.statements import ReadStatement, StatementReply
+from openclore.api.spot import SetSpotPrice
+from openclore.cli.main import app
+from openclore.rules.refused import InvalidInput
+from openclore.store.store import Store
+from openclore.usecases import spot
+from openclore.usecases.statements import read_statement, statement_pages
+
+from ..world import START, USD, World
+
+HOST, RENTER = "host@example.org", "renter@example.org"
+
+
+def units(decimal: str) -> int:
+    """A decimal text as a count of 10⁻⁸."""
+    whole, _, decimals = decimal.lstrip("-").partition(".")
+    count = int(whole) * 10**8 + int(decimals.ljust(8, "0"))
+    return -count if decimal.startswith("-") else count
+
+
+def recomputed(line: dict[str, Any]) -> int:
+    """The amount of a line, without its sign, from what it says of how it was computed."""
+    how = dict(word.split("=") for word in line["how"].split())
+    first, last = map(int, how["minutes"].split(".."))
+    spend = units(how["spend_before"]) + units(how["price"]) * (last - first) // 1440
+    to_host = spend - spend * units(how["host_fee"].rstrip("%")) // 10**10
+    if line["kind"] == "rental":
+        return to_host - units(how["paid_before"])
+    renter_part = spend * units(how["renter_fee"].rstrip("%")) // 10**10
+    charge = spend + renter_part + units(how["creation_fee"])
+    return charge - to_host - units(how["paid_before"])
+
+
+def check(lines: list[dict[str, Any]]) -> dict[str, tuple[int, str]]:
+    """Compute a whole statement anew, to the last unit and hash; the balance and hash of each wallet."""
+    wallets: dict[str, tuple[int, str]] = {}
+    paid: dict[tuple[str, str], int] = {}
+    for line in lines:
+        if line["how"]:
+            assert abs(units(line["amount"])) == recomputed(line)
+            of = (line["reference"], line["kind"])
+            assert f"paid_before={line['how'].rpartition('=')[2]}" in line["how"]
+            assert units(line["how"].rpartition("=")[2]) == paid.get(of, 0)
+            paid[of] = paid.get(of, 0) + recomputed(line)
+        balance, previous = wallets.get(line["currency"], (0, ""))
+        assert (units(line["balance"]), line["previous"]) == (balance + units(line["amount"]), previous)
+        content = ("previous", "currency", "at", "kind", "reference", "amount", "balance", "how")
+        assert line["hash"] == sha256("|".join(str(line[name]) for name in content).encode()).hexdigest()
+        wallets[line["currency"]] = (units(line["balance"]), line["hash"])
+    return wallets
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    """Orders of both kinds, one through its host's silence, a bid at three prices; all that costs is used."""
+    world = World(store)
+    world.add_server("rack-2")
+    world.credit("10")
+    world.rent()
+    world.jump(125)
+    bid = world.rent(2, type="spot", spotprice=1.37).id
+    for price in (1.7, 1.69):
+        world.jump(4_000)
+        world.turn()
+        spot.set_spot_price(
+            world.market, world.renter, SetSpotPrice(order_id=bid, desired_price=price), world.now
+        )
+    world.jump(700, beating=False)
+    world.turn()
+    world.beat()
+    world.jump(200)
+    world.cancel(1)
+    return world
+
+
+def test_every_line_and_the_balance_follow_from_the_statement_alone(world: World) -> None:
+    for account, kinds in ((world.renter, {"credit", "rental", "fees"}), (world.host, {"rental"})):
+        read = read_statement(world.market, account, ReadStatement())
+        lines = json.loads(msgspec.json.encode(read))["lines"]
+        assert {line["kind"] for line in lines} == kinds
+        assert len(lines) > 6
+        (wallet,) = read.wallets
+        assert check(lines) == {USD: (units(wallet.balance), wallet.hash)}
+    assert world.difference() is None
+
+
+def test_the_creation_fee_and_changes_of_price_are_on_the_lines(world: World) -> None:
+    lines = read_statement(world.market, world.renter, ReadStatement()).lines
+    assert any("creation_fee=0.1 " in line.how for line in lines)
+    prices = [line.how.split()[0] for line in lines if line.order_id == 2]
+    assert list(dict.fromkeys(prices)) == ["price=1.37", "price=1.7", "price=1.69"]
+
+
+def test_pages_are_the_statement(world: World) -> None:
+    whole = read_statement(world.market, world.renter, ReadStatement())
+    page, lines = StatementReply(code=0, more=True), []
+    while page.more:
+        page = read_statement(world.market, world.renter, ReadStatement(after=page.after, limit=3))
+        assert len(page.lines) <= 3
+        assert page.wallets == whole.wallets
+        lines += page.lines
+    assert lines == whole.lines
+
+
+def test_a_part_of_it_joins_on(world: World) -> None:
+    lines = read_statement(world.market, world.renter, ReadStatement()).lines
+    middle = lines[4].at
+    early = read_statement(world.market, world.renter, ReadStatement(until=middle)).lines
+    late = read_statement(world.market, world.renter, ReadStatement(since=middle)).lines
+    assert early + late == lines
+    assert late[0].previous == early[-1].hash
+    assert read_statement(world.market, world.renter, ReadStatement(currency=Currency.BITCOIN)).lines == []
+    with pytest.raises(InvalidInput, match="until"):
+        read_statement(world.market, world.renter, ReadStatement(since=2, until=1))
+
+
+def test_who_kept_an_old_hash_sees_a_change_of_what_was_before(world: World) -> None:
+    kept = read_statement(world.market, world.renter, ReadStatement()).wallets[0].hash
+    world.credit("1")
+    assert kept in [line.hash for line in read_statement(world.market, world.renter, ReadStatement()).lines]
+    with world.store.writing() as tx:
+        tx.exec_driver_sql("UPDATE transfers SET how = how || ' ' WHERE order_id = 1 AND kind = 'fees'")
+    forged = read_statement(world.market, world.renter, ReadStatement()).lines
+    with pytest.raises(AssertionError):
+        check(json.loads(msgspec.json.encode(forged)))
+
+
+def test_a_statement_is_the_accounts_own(world: World) -> None:
+    world.now = START + 90_000
+    (renter,) = statement_pages(world.market, RENTER, ReadStatement())
+    (host,) = statement_pages(world.market, HOST, ReadStatement())
+    assert not {line.hash for line in renter.lines} & {line.hash for line in host.lines}
+    with pytest.raises(InvalidInput, match=r"nobody@example\.org"):
+        next(statement_pages(world.market, "nobody@example.org", ReadStatement()))
+
+
+def test_the_operators_csv_and_json_say_the_same(world: World) -> None:
+    url = world.store.engine.url.render_as_string(hide_password=False)
+
+    def printed(form: str, *words: str) -> str:
+        command = ["admin", "statement", RENTER, "--database-url", url, "--format", form, *words]
+        done = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    rows = list(csv.DictReader(printed("csv").splitlines()))
+    read = json.loads(printed("json"))
+    (wallet,) = read["wallets"]
+    assert check(rows) == check(read["lines"]) == {USD: (units(wallet["balance"]), wallet["hash"])}
+    assert "price=1.37" in printed("text")
+    assert len(printed("csv", "--to", "2027-01-15T08:00:00").splitlines()) == 1
+    assert len(printed("csv", "--from", str(START), "--to", str(START + 1)).splitlines()) == 4
+    assert json.loads(printed("json", "--currency", "btc"))["lines"] == []
