@@ -26,13 +26,8 @@ ceiling = 9.0
 
 def history_at(path: Path) -> Path:
     rig = MyServer(id=1, name="rig-1", online=True, visibility="public")
-    with Recorder(
-        path,
-        Header(
-            market="http://market.test/v1",
-            note="Two servers for a morning, told of in more words than fit into one line of eighty.",
-        ),
-    ) as recorder:
+    note = "Two servers for a morning, told of in more words than fit into one line of eighty."
+    with Recorder(path, Header(market="http://market.test/v1", note=note)) as recorder:
         for number in range(8):
             offers = [_offer(1, rented=False), _offer(2, rented=number >= 2)]
             recorder.append(1_800_000_000 + number * 1_800, document(offers, [rig]))

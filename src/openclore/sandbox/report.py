@@ -89,12 +89,13 @@ def plots(report: Report) -> Iterator[Plot]:
 
 
 def _daily(report: Report, name: str) -> dict[str, list[float | None]]:
-    """The mean of the day that a moment lies in."""
+    """The mean of the day that a moment lies in; the very last one belongs to the day before it."""
+    last = max(0, report.until - report.start - 1) // DAY_SECONDS
+    day_of = [min(last, (at - report.start) // DAY_SECONDS) for at in report.times]
     days: dict[int, list[float]] = {}
-    for at, value in zip(report.times, report.curves[name], strict=True):
-        days.setdefault((at - report.start) // DAY_SECONDS, []).append(value or 0.0)
-    means = {day: sum(values) / len(values) for day, values in days.items()}
-    return {name: [means[(at - report.start) // DAY_SECONDS] for at in report.times]}
+    for day, value in zip(day_of, report.curves[name], strict=True):
+        days.setdefault(day, []).append(value or 0.0)
+    return {name: [sum(days[day]) / len(days[day]) for day in day_of]}
 
 
 def _plot(title: str, times: Sequence[int], curves: Mapping[str, Sequence[float | None]]) -> Plot:
