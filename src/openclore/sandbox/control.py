@@ -104,8 +104,9 @@ def control(stage: Stage, about: About) -> App:
         return Done()
 
     async def check(_: None) -> Ledger:
-        verdict = await asyncio.to_thread(verify, stage.world.market, stage.world.now)
-        return Ledger(verdict.accounts, verdict.orders, verdict.difference)
+        verdict = await asyncio.to_thread(verify, stage.world.market)
+        found = verdict.difference
+        return Ledger(verdict.accounts, verdict.orders, None if found is None else str(found))
 
     routes = {
         ("GET", "/sandbox"): Route(None, tell),
