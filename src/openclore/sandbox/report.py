@@ -84,7 +84,7 @@ def plots(report: Report) -> Iterator[Plot]:
     if report.fleets:
         yield _plot("Spent so far, $", report.times, {"spent": curves["spent"]})
     for fleet in report.fleets:
-        machines = {"running": curves[f"machines of {fleet}"], "wanted": curves[f"wanted by {fleet}"]}
+        machines = {"wanted": curves[f"wanted by {fleet}"], "running": curves[f"machines of {fleet}"]}
         yield _plot(f"Machines of {fleet}", report.times, machines)
 
 
