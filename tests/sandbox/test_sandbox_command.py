@@ -75,7 +75,7 @@ def test_a_signal_ends_it_at_once_and_leaves_nothing(
             stderr=subprocess.DEVNULL,
         )
         until(lambda: json.loads(visitor.get("/marketplace").content), what="any answer")
-        assert process.stop(number, seconds=5) == 0
+        assert process.stop(number, seconds=20) == 0
         turning.wait(timeout=20)
     assert "nothing of it is left" in process.text()
     assert folders or not memory.is_dir()
