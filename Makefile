@@ -8,11 +8,14 @@ define sync
 	|| UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --frozen --quiet --inexact $(1) --system-certs
 endef
 
-.PHONY: demo test check bench crash format clean
+.PHONY: demo cluster test check bench crash format clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/run  ## Start a market on this machine, take the tour, rent a real container.
 	@$(BIN)/openclore demo
+
+cluster: .venv/dev  ## Try a market as a cluster: PostgreSQL, Valkey, two processes, nginx; Ctrl-C ends it.
+	@$(BIN)/python tools/cluster.py
 
 test: .venv/dev  ## Pass the suite; what can't run here is skipped with its reason.
 	@$(BIN)/pytest -n 4 $(ARGS)
