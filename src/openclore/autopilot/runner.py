@@ -25,12 +25,20 @@ from .observe import Market as SeenMarket
 from .observe import Observer, Prober
 from .plan import Plan, done, make_plan
 from .reading import Given, Source
-from .remember import Keeper, Known
+from .remember import Known
 from .words import sentence
 
 
 class Market(SeenMarket, ActingMarket, Protocol):
     """The part of `Clore` that an autopilot needs."""
+
+
+class Memories(Protocol):
+    """Where the memory is kept, see `remember.Keeper`."""
+
+    @property
+    def memory(self) -> Memory: ...
+    def keep(self, memory: Memory, outcome: Outcome | None = None, known: Known | None = None) -> None: ...
 
 
 class Postman(Protocol):
@@ -51,7 +59,7 @@ class Runner:
         self,
         clore: Market,
         source: Source | Given,
-        keeper: Keeper,
+        keeper: Memories,
         *,
         prober: Prober,
         postman: Postman,

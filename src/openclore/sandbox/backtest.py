@@ -7,7 +7,6 @@ check, and a fleet that scales has its largest size.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
@@ -20,7 +19,7 @@ from ..autopilot.history import History
 from ..autopilot.memory import AlertsMemory, Memory, Message
 from ..autopilot.observation import Failed, Probe
 from ..autopilot.reading import Given
-from ..autopilot.remember import Keeper, Known
+from ..autopilot.remember import Known
 from ..autopilot.runner import Runner
 from ..autopilot.servers import named
 from ..rules.orders import Order
@@ -134,7 +133,7 @@ def backtest(
         runner = Runner(
             clore,
             Given(file),
-            cast("Keeper", notebook),
+            notebook,
             prober=_Prober(),
             postman=postman,
             date=sandbox.clock.time,
@@ -289,7 +288,7 @@ def _fleet_report(name: str, book: Book) -> FleetReport:
 
 
 class _Notebook:
-    """A `Keeper` that keeps nothing, and counts."""
+    """Keeps the memory nowhere but here, and counts."""
 
     def __init__(self) -> None:
         self.memory = Memory(name="backtest")
