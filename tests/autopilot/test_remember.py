@@ -1,6 +1,5 @@
 """A memory survives what ends the process, belongs to one market and key, and to one writer at a time."""
 
-import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -8,7 +7,7 @@ import pytest
 
 from openclore.autopilot.actions import CancelOrder, Outcome, PlaceOrder
 from openclore.autopilot.memory import FleetMemory, Intent, Machine, Memory
-from openclore.autopilot.remember import AlreadyRunningError, Keeper, Known, glance
+from openclore.autopilot.remember import AlreadyRunningError, Keeper, Known, NotKeptError, glance
 from openclore.client.errors import SetupError
 
 MARKET = ("http://127.0.0.1:1/v1", "0123")
@@ -109,7 +108,7 @@ def test_a_memory_that_could_not_be_written_whole_is_as_it_was(tmp_path: Path):
     with Keeper(path, MARKET) as keeper:
         before = keeper.memory
         keeper._db.execute("CREATE TRIGGER t BEFORE INSERT ON log BEGIN SELECT RAISE(ABORT, 'no'); END")
-        with pytest.raises(sqlite3.Error):
+        with pytest.raises(NotKeptError, match="nothing is done that could not be remembered"):
             keeper.keep(full(before), Outcome(action=ORDER, at=3, done=True))
     with Keeper(path, MARKET) as keeper:
         assert keeper.memory == before

@@ -196,3 +196,21 @@ def test_settings_that_are_refused_are_tried_again_after_a_while(sandbox: Sandbo
         sandbox.clock.turn(minutes=11)
         assert len(runner.once().actions) == 1
         assert runner.once().actions == ()
+
+
+def test_a_round_that_can_not_be_remembered_does_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    told: list[str] = []
+    file = FLEET.format(image="ubuntu:forgetful")
+    with (
+        sandbox.client() as clore,
+        Keeper(tmp_path / "m.sqlite", (clore.base_url, clore.key_digest)) as keeper,
+    ):
+        keeper._db.execute("PRAGMA query_only = ON")
+        runner = a_runner(sandbox, clore, file, keeper, told)
+        turns = iter([None, None])
+        runner._sleep = lambda seconds: next(turns, runner.stop())
+        runner.run()
+        assert [order for order in sandbox.orders().values() if order.image == "ubuntu:forgetful"] == []
+        assert "nothing is done that could not be remembered" in told[0]
+        keeper._db.execute("PRAGMA query_only = OFF")
+        assert len(a_runner(sandbox, clore, file, keeper).once().actions) == 2

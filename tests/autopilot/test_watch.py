@@ -1,14 +1,13 @@
 """The watch with a real receiver: what is read, remembered and delivered."""
 
 import json
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from openclore.api.wallets import Wallet
-from openclore.autopilot.remember import AlreadyRunningError, Keeper
+from openclore.autopilot.remember import AlreadyRunningError, Keeper, NotKeptError
 from openclore.autopilot.watch import Watch, file_for, memory_path
 from openclore.client import NetworkError, NotFoundError, SetupError, SignInError
 
@@ -194,7 +193,7 @@ def test_a_failed_round_is_followed_by_an_earlier_one(receiver, tmp_path):
 
 def test_a_memory_that_cannot_be_written_does_not_stop_the_watch(receiver, tmp_path, monkeypatch):
     def full(*_: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+        raise NotKeptError("database or disk is full")
 
     with Watching(tmp_path, Account(0.5, 0.5), address(receiver)) as watching:
         monkeypatch.setattr(watching.keeper, "keep", full)

@@ -48,6 +48,10 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     unknown: bool
 
 
+class NotKeptError(SetupError):
+    """The memory can't be written: nothing may be done that could not be remembered."""
+
+
 class AlreadyRunningError(SetupError):
     """Another process works with this memory."""
 
@@ -108,16 +112,25 @@ class Keeper:
         self.close()
 
     def keep(self, memory: Memory, outcome: Outcome | None = None, known: Known | None = None) -> None:
-        """Write down what changed, and with it what became of an action, or what a round saw."""
-        with self._transaction():
-            for name in msgspec.structs.fields(Memory):
-                value = getattr(memory, name.name)
-                if value != getattr(self.memory, name.name):
-                    self._put(name.name, value)
-            if outcome is not None:
-                self._log(outcome)
-            if known is not None:
-                self._put("known", known)
+        """Write down what changed, and with it what became of an action, or what a round saw.
+
+        Raises:
+            NotKeptError: all is as it was.
+        """
+        try:
+            with self._transaction():
+                for field in msgspec.structs.fields(Memory):
+                    value = getattr(memory, field.name)
+                    if value != getattr(self.memory, field.name):
+                        self._put(field.name, value)
+                if outcome is not None:
+                    self._log(outcome)
+                if known is not None:
+                    self._put("known", known)
+        except sqlite3.Error as problem:
+            raise NotKeptError(
+                f"{self.path} can't be written ({problem}); nothing is done that could not be remembered."
+            ) from problem
         self.memory = memory
 
     def _prepare(self, market: tuple[str, str]) -> None:
@@ -155,7 +168,8 @@ class Keeper:
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            with contextlib.suppress(sqlite3.Error):  # a full disk has ended it already
+                self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
 

@@ -25,7 +25,7 @@ from .observe import Market as SeenMarket
 from .observe import Observer, Prober
 from .plan import Plan, done, make_plan
 from .reading import Given, Source
-from .remember import Known
+from .remember import Known, NotKeptError
 from .words import sentence
 
 
@@ -65,7 +65,7 @@ class Runner:
         postman: Postman,
         tell: Callable[[str], None] = lambda text: None,
         date: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] | None = None,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         self._clore = clore
         self._source = source
@@ -75,7 +75,7 @@ class Runner:
         self._tell = tell
         self._date = date
         self._stopped = threading.Event()
-        self._sleep = sleep or self._wait
+        self._sleep = sleep or self._stopped.wait
         self._told: set[tuple[str, str]] = set()
 
     def stop(self) -> None:
@@ -83,15 +83,22 @@ class Runner:
         self._stopped.set()
 
     def run(self) -> None:
-        """Rounds until `stop`."""
+        """Rounds until `stop`; one whose memory can't be written does nothing, and there is another."""
         while not self._stopped.is_set():
             began = self._date()
-            self.once()
+            try:
+                self.once()
+            except NotKeptError as problem:
+                self._tell(str(problem))
             if not self._stopped.is_set():
                 self._sleep(max(0.0, self._source.file.every - (self._date() - began)))
 
     def once(self) -> Plan:
-        """One round; the plan that was carried out."""
+        """One round; the plan that was carried out.
+
+        Raises:
+            NotKeptError: the memory can't be written; no action was begun that is not in it.
+        """
         self._follow_edits()
         file = self._source.file
         seen, plan = look_and_plan(file, self._observer, self._keeper.memory, self._date, self._file_notes())
@@ -128,10 +135,6 @@ class Runner:
         for subject, text in sorted(said - self._told):
             self._tell(f"{subject}: {text}")
         self._told = said
-
-    def _wait(self, seconds: float) -> None:
-        """Until it is time for the next round, `stop`, or an edit of the file."""
-        self._stopped.wait(seconds)
 
 
 def look_and_plan(

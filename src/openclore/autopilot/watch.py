@@ -4,7 +4,6 @@ What was decided is on disk before it is delivered, and leaves only when it was:
 restart or a failed delivery, and is said twice only if the machine stops between a delivery and noting it.
 """
 
-import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ from .file import Coin, File, Messages, Span, WalletBelow
 from .memory import AlertsMemory
 from .notify import EXAMPLES, Postman, targets_of
 from .observation import WALLETS, Failed, Observation, Reading
-from .remember import Keeper, digest, state_directory
+from .remember import Keeper, NotKeptError, digest, state_directory
 from .words import plain
 
 IMPATIENT_SECONDS = 60.0
@@ -141,5 +140,5 @@ class Watch:
         self._memory = alerts
         try:
             self._keeper.keep(msgspec.structs.replace(self._keeper.memory, alerts=alerts))
-        except sqlite3.Error as problem:
-            self._tell(f"{self._keeper.path} can't be written ({problem}); a restart would forget.")
+        except NotKeptError as problem:
+            self._tell(f"{self._keeper.path} can't be written ({problem.__cause__}); a restart would forget.")

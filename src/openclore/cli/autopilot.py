@@ -140,6 +140,8 @@ def run(
     log = log_json if json else log_text
     with options.client(profile, base_url) as clore:
         path, market = _place(clore, file, memory)
+        if clore.key_digest and not path.exists():
+            clore.wallets()  # a wrong key or address is an error here, and a message to people later on
         with Keeper(path, market) as keeper:
             runner = Runner(clore, source, keeper, prober=Prober(), postman=Postman(log), tell=log)
             if once:
@@ -290,10 +292,11 @@ def _show_fleets(memory: "Memory") -> None:
     if rows:
         show_table(MACHINES, rows, empty="")
     for name, fleet in sorted(memory.fleets.items()):
-        spent, excluded = fleet.spent, len(fleet.excluded)
+        spent = fleet.spent
+        excluded = f"; {len(fleet.excluded)} servers left alone for now" if fleet.excluded else ""
         say(
             f"{name}: {amount(spent.in_hour, 4)} $ this hour, {amount(spent.in_day, 4)} $ today,"
-            f" {amount(spent.total, 4)} $ in all{f'; {excluded} servers left alone for now' if excluded else ''}."
+            f" {amount(spent.total, 4)} $ in all{excluded}."
         )
 
 
