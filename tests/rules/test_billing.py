@@ -66,6 +66,14 @@ def test_a_stopped_meter_stands_still_and_goes_on_later() -> None:
     assert billing.cost(again, 9_030).spend == billing.spend(2 * USD, 3)
 
 
+def test_a_meter_that_starts_again_before_it_stopped_counts_no_second_twice() -> None:
+    """Who had to wait to write acts at the second at which it came."""
+    stopped = billing.stopped(an_order(), 1_090)
+    again = billing.started(stopped, 1_070)
+    assert billing.active_seconds(again, 1_080) == 90
+    assert billing.active_seconds(again, 1_100) == 100
+
+
 def test_the_longest_rental_length_is_billed_to_its_last_minute_and_no_further() -> None:
     order = an_order()
     assert billing.cost(order, order.ends_at + HOUR).spend == billing.spend(order.price, 360)

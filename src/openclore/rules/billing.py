@@ -164,14 +164,15 @@ def stopped(order: Order, at: int) -> Order:
     if order.active_since is None:
         return order
     until = max(at, order.posted_at)
-    return msgspec.structs.replace(order, active_seconds=active_seconds(order, until), active_since=None)
+    counted = active_seconds(order, until)
+    return msgspec.structs.replace(order, active_seconds=counted, active_since=None, posted_at=until)
 
 
 def started(order: Order, at: int) -> Order:
-    """The order with its meter running from `at` on, if it has its machine."""
+    """The order with its meter running from `at` on, if it has its machine; no second is counted twice."""
     if order.active_since is not None or not order.holds:
         return order
-    return msgspec.structs.replace(order, active_since=at, began=True)
+    return msgspec.structs.replace(order, active_since=max(at, order.posted_at), began=True)
 
 
 def repriced(order: Order, at: int, price: int) -> Order:
