@@ -92,6 +92,8 @@ def _charges(books: Books) -> Iterator[str]:
             yield f"an order without its charge: {order}"
         if not order.began and any(moved):
             yield f"a charge for an order that never ran: {order}"
+        if order.active_seconds > order.posted_at - order.created_at:
+            yield f"charged for more seconds than there were: {order}"
         if order.began and not order.minutes_before and moved != _cost(order):
             yield f"order {order.id}: {moved} was paid, {_cost(order)} is its cost: {order}"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 
 from openclore.rules.orders import State
+from openclore.store import ledger
 
 from ..processes import openclore, until
 from . import checks, serving
@@ -22,6 +23,7 @@ from .serving import Child, Clock
 EARLY = 0.12
 """How often a market that was killed is killed once more while it starts."""
 WORK_SECONDS_MAX = 0.8
+LATE_SECONDS = 5
 AGAIN_MAX = 20
 """Acknowledged writes that are asked for again after a kill."""
 
@@ -198,9 +200,15 @@ class _Drill:
         report.orders, report.transfers = len(books.orders), len(books.transfers)
         report.ended = Counter(str(o.end_reason) for o in books.orders if o.state is State.ENDED)
 
+    def _is_settled(self) -> bool:
+        """No wallet waits for the loop for longer than it takes a turn or two."""
+        with opened(self._database) as store, store.reading() as tx:
+            return not ledger.wallets_due(tx, self._clock() - LATE_SECONDS * serving.SPEED)
+
     def _end_in_peace(self) -> None:
-        """Many of all writes are asked for again; then the market stops as it should."""
+        """Many writes are asked for again, what is due is settled; then the market stops as it should."""
         self._be_up()
+        until(self._is_settled, seconds=40, what="all that is due to be settled")
         done = [asked for asked in self._journal.asked if asked.key and asked.outcome == "done"]
         again = self._chance.sample(done, min(10 * AGAIN_MAX, len(done)))
         asyncio.run(ask_again(self._address, self._journal, again))
