@@ -20,6 +20,7 @@ from .statements import Format, Since, Until
 from .statements import show as show_statement
 
 if TYPE_CHECKING:
+    from ..server.settings import Settings
     from ..usecases.market import Market
 
 app = typer.Typer(no_args_is_help=True, help="Operate a market: accounts, keys, money, servers, rates.")
@@ -303,6 +304,62 @@ def statement(
         show_statement(statement_pages(market, email, request), form)
 
 
+@app.command("backup")
+@guarded
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; its owner alone may read it.")],
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Write the whole market to one file while it runs: all that was done before is in it.
+
+    The file is SQLite, whatever database the market runs on. It holds all wallets, and what signs webhooks:
+    keep it as you keep the market.
+    """
+    from ..store.copies import back_up
+
+    with _market(data_dir, database_url) as market:
+        back_up(market.store, file)
+    size = file.stat().st_size
+    _say({"file": str(file), "bytes": size}, f"Backed up to {file} ({size:,} bytes).", json)
+
+
+@app.command("restore")
+@guarded
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="From openclore admin backup.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the market that is there: it is gone then.")
+    ] = False,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    json: Json = False,
+) -> None:
+    """Make a market from a backup and verify it; ends with status 1 if it does not add up.
+
+    Stop the market first: a running one would go on with keys and offers that are gone.
+    """
+    from ..client.errors import SetupError
+    from ..store.copies import NotEmpty
+    from ..store.copies import restore as read_back
+    from ..usecases.verify import verify as recompute
+
+    with _market(data_dir, database_url, may_be_new=True) as market:
+        try:
+            rows = read_back(file, market.store, overwrite=overwrite)
+        except NotEmpty as error:
+            raise SetupError(f"{error}; --overwrite replaces it") from None
+        difference = recompute(market).difference
+    _say(
+        {"rows": rows, "difference": difference},
+        f"Restored {sum(rows.values())} rows. {difference or 'Everything adds up.'}",
+        json,
+    )
+    if difference is not None:
+        raise typer.Exit(1)
+
+
 @contextmanager
 def _market(
     data_dir: Path | None, database_url: str | None, *, may_be_new: bool = False
@@ -311,32 +368,63 @@ def _market(
 
     One that is not there yet is a mistyped name, unless it `may_be_new`.
     """
+    from ..store.store import open_store
+    from ..usecases.market import Market
+
+    with said_in_a_line():
+        settings = settings_of(data_dir, database_url, may_be_new=may_be_new)
+        store = open_store(settings.database)
+        try:
+            yield Market(store, settings.policy)
+        finally:
+            store.close()
+
+
+def settings_of(data_dir: Path | None, database_url: str | None, *, may_be_new: bool = False) -> "Settings":
+    """The settings of the market that these options name.
+
+    Raises:
+        SetupError: it is not there yet, and may not be new.
+    """
+    from ..server.settings import load
+
+    flags = {"data_dir": str(data_dir) if data_dir else None, "database_url": database_url}
+    settings = load(None, os.environ, flags)
+    if not may_be_new:
+        check_is_there(settings.database)
+    return settings
+
+
+def check_is_there(url: str) -> None:
+    """
+    Raises:
+        SetupError: it names a file that is not there.
+    """
+    from ..client.errors import SetupError
+
+    file = url.removeprefix("sqlite:///")
+    if file != url and not Path(file).exists():
+        raise SetupError(f"There is no market in {file}; start one with: openclore serve")
+
+
+@contextmanager
+def said_in_a_line() -> "Iterator[None]":
+    """What a market or its database refuses ends the command with one readable line."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from ..client.errors import SetupError
     from ..rules.money import AmountError
     from ..rules.refused import InvalidInput
-    from ..server.settings import SettingsError, load
-    from ..store.store import StoreError, open_store
-    from ..usecases.market import Market
+    from ..server.settings import SettingsError
+    from ..store.copies import NotEmpty
+    from ..store.store import StoreError
 
-    flags = {"data_dir": str(data_dir) if data_dir else None, "database_url": database_url}
     try:
-        settings = load(None, os.environ, flags)
-        file = settings.database.removeprefix("sqlite:///")
-        if not may_be_new and file != settings.database and not Path(file).exists():
-            raise SetupError(f"There is no market in {file}; start one with: openclore serve")
-        store = open_store(settings.database)
-    except (SettingsError, StoreError) as error:
-        raise SetupError(str(error)) from None
-    try:
-        yield Market(store, settings.policy)
-    except (InvalidInput, AmountError) as error:
+        yield
+    except (InvalidInput, AmountError, SettingsError, StoreError, NotEmpty) as error:
         raise SetupError(str(error)) from None
     except SQLAlchemyError as error:
         raise SetupError(f"the database failed: {getattr(error, 'orig', error)}") from None
-    finally:
-        store.close()
 
 
 def _now() -> int:

@@ -14,6 +14,7 @@ from . import (
     admin,
     autopilot,
     conformance,
+    db,
     demo,
     events,
     fees,
@@ -99,6 +100,7 @@ app.command("demo", rich_help_panel=OPERATORS)(demo.demo)
 app.add_typer(sandbox.sandbox, name="sandbox", rich_help_panel=OPERATORS)
 app.command("conformance", rich_help_panel=OPERATORS)(conformance.conformance)
 app.add_typer(admin.app, name="admin", rich_help_panel=OPERATORS)
+app.add_typer(db.app, name="db", rich_help_panel=OPERATORS)
 app.add_typer(profile.profile, name="profile", rich_help_panel=SETUP)
 
 

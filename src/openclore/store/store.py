@@ -137,6 +137,18 @@ def open_store(url: str) -> Store:
     Raises:
         StoreError: it can't be reached, written or understood.
     """
+    store = open_database(url)
+    with _said_in_a_line(store):
+        migrate(store)
+    return store
+
+
+def open_database(url: str) -> Store:
+    """Open a database with the tables it has.
+
+    Raises:
+        StoreError: this is no address of one, or its file can't be written.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -150,13 +162,26 @@ def open_store(url: str) -> Store:
         engine = _sqlite_engine(Path(parsed.database))
     else:
         raise StoreError(f"{parsed.get_backend_name()} is not supported: use sqlite or postgresql")
-    store = Store(engine)
+    return Store(engine)
+
+
+def revision(store: Store) -> str | None:
+    """The migration that led to a database's tables; None if it has none of ours.
+
+    Raises:
+        StoreError: it can't be reached or understood.
+    """
+    with _said_in_a_line(store):
+        return _current_revision(store)
+
+
+@contextmanager
+def _said_in_a_line(store: Store) -> Iterator[None]:
     try:
-        migrate(store)
+        yield
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
-        raise StoreError(f"can't open the database {_shown(engine)}: {reason}") from error
-    return store
+        raise StoreError(f"can't open the database {_shown(store.engine)}: {reason}") from error
 
 
 def _shown(engine: Engine) -> str:

@@ -1,0 +1,79 @@
+"""openclore db: a market's database as a whole."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .admin import DatabaseUrl, DataDir, Json, check_is_there, said_in_a_line, settings_of
+from .errors import guarded
+from .output import show_json
+
+app = typer.Typer(no_args_is_help=True, help="Move a market to another database, or bring its tables up.")
+
+ADDRESS = (
+    "a data directory, sqlite:////path/openclore.db or postgresql+psycopg://user@host/db"
+    " (its password in PGPASSWORD or ~/.pgpass)"
+)
+
+
+@app.command("copy")
+@guarded
+def copy(
+    source: Annotated[str, typer.Argument(metavar="SRC", help=f"The market's database: {ADDRESS}.")],
+    target: Annotated[str, typer.Argument(metavar="DST", help="An empty one, written the same way.")],
+    json: Json = False,
+) -> None:
+    """Copy a whole market into an empty database: from SQLite to PostgreSQL, or back.
+
+    It copies one moment: stop the market first, or what happens afterwards is missing. Then start it with
+    --database-url DST.
+    """
+    from ..store.copies import copy_market
+    from ..store.store import StoreError, open_database, open_store, revision
+    from ..store.tables import REVISION
+
+    from_url, to_url = _url(source), _url(target)
+    if from_url == to_url:
+        raise typer.BadParameter("must be another database than SRC", param_hint="DST")
+    check_is_there(from_url)
+    with said_in_a_line(), closing(open_database(from_url)) as read:
+        if revision(read) != REVISION:
+            raise StoreError(f"{source} has no tables of this release; run openclore db upgrade on it first")
+        with closing(open_store(to_url)) as write:
+            copied = copy_market(read, write)
+    if json:
+        show_json({"rows": copied})
+    else:
+        typer.echo(f"Copied {sum(copied.values())} rows.")
+
+
+@app.command("upgrade")
+@guarded
+def upgrade(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Json = False) -> None:
+    """Bring a market's tables up to this release, as openclore serve does when it starts."""
+    from ..store.store import migrate, open_database, revision
+    from ..store.tables import REVISION
+
+    with (
+        said_in_a_line(),
+        closing(open_database(settings_of(data_dir, database_url).database)) as store,
+    ):
+        before = revision(store)
+        migrate(store)
+    if json:
+        show_json({"before": before, "now": REVISION})
+    elif before == REVISION:
+        typer.echo("The tables are up to date.")
+    else:
+        typer.echo(f"Brought the tables from {before or 'nothing'} to {REVISION}.")
+
+
+def _url(address: str) -> str:
+    from ..store.store import database_url
+
+    if "://" in address:
+        return address
+    path = Path(address).absolute()
+    return f"sqlite:///{path}" if path.is_file() else database_url(path)
