@@ -6,19 +6,22 @@ else is: a full disk under the log must not keep a market from answering.
 
 import sys
 from contextlib import suppress
-from typing import TextIO, cast
+from typing import Literal, TextIO, cast
 
 import structlog
 
 
-def configure_logs() -> None:
+def configure_logs(style: Literal["auto", "json", "text"] = "auto") -> None:
+    """`style` "auto" is "text" at a terminal and "json" elsewhere."""
+    colors = sys.stderr.isatty()
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        if sys.stderr.isatty()
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+        if style == "text" or (style == "auto" and colors)
         else structlog.processors.JSONRenderer(sort_keys=True)
     )
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,

@@ -25,6 +25,9 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="Port to listen on, 0 for a free one.  [default: 8080]")
     ] = None,
+    log_requests: Annotated[
+        bool | None, typer.Option("--log-requests", help="Log a line for every request.")
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="A TOML file with these and the market's policy.")
     ] = None,
@@ -36,16 +39,17 @@ def serve(
     from ..store.store import StoreError
     from .logs import configure_logs
 
-    configure_logs()
     flags = {
         "data_dir": str(data_dir) if data_dir else None,
         "database_url": database_url,
         "valkey_url": valkey_url,
         "host": host,
         "port": port,
+        "log_requests": log_requests,
     }
     try:
         settings = server_settings.load(config, os.environ, flags)
+        configure_logs(settings.log_format)
         run(settings, ready=_say_ready)
     except (server_settings.SettingsError, StoreError) as error:
         raise SetupError(str(error)) from None

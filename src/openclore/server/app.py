@@ -3,17 +3,15 @@
 from functools import partial
 from typing import Any
 
-import structlog
 from litestar import Litestar, Request, Response, get
 from litestar.exceptions import HTTPException
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..api.codes import Code
-from . import gigaspot, hostgate, open_v1, openapi, reference, v1
+from . import gigaspot, hostgate, metrics, open_v1, openapi, reference, v1
+from .requests import Watched, asked
 from .service import Service
-
-log = structlog.get_logger()
 
 
 def build(service: Service) -> Litestar:
@@ -35,7 +33,8 @@ def build(service: Service) -> Litestar:
             return Response({"status": "the market's loop fails"}, status_code=503)
         return Response({"status": "ready"})
 
-    return Litestar(
+    return Watched(
+        service,
         route_handlers=[
             healthz,
             readyz,
@@ -43,6 +42,7 @@ def build(service: Service) -> Litestar:
             *open_v1.routes(service),
             *gigaspot.routes(service),
             *hostgate.routes(service),
+            *metrics.routes(service),
             *openapi.routes(),
             *reference.routes(service),
         ],
@@ -65,12 +65,14 @@ def _unknown(service: Service, request: Request[Any, Any, Any], error: HTTPExcep
     """Whatever the router does not know."""
     voice = service.voice(request.url.path)
     if error.status_code in (404, 405):
+        asked(request).code = Code.INVALID_ENDPOINT
         return voice.failure(Code.INVALID_ENDPOINT, "there is no such endpoint")
+    asked(request).code = Code.INVALID_INPUT
     return voice.failure(Code.INVALID_INPUT, error.detail)
 
 
 def _broken(service: Service, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    log.error("request failed", path=request.url.path, exc_info=error)
+    asked(request).code, asked(request).error = Code.DATABASE_ERROR, error
     return service.voice(request.url.path).failure(
         Code.DATABASE_ERROR, "the market failed, look before trying again"
     )

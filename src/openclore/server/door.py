@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import msgspec
-import structlog
 from litestar import Request, Response
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
@@ -21,21 +20,20 @@ from ..api.endpoints import Endpoint
 from ..api.open.endpoints import IDEMPOTENCY_HEADER, IDEMPOTENCY_KEY_PATTERN, OPEN_PATH, REPLAYED_HEADER
 from ..rules.refused import InvalidInput, NotFound, Refused
 from ..store.accounts import ApiKey
-from ..store.failures import cause, for_the_log
+from ..store.failures import cause
 from ..store.store import StoreBusy
 from ..usecases import idempotency
 from ..usecases.idempotency import Once
 from ..usecases.market import Market
 from . import bodies
 from .keys import presented
-from .replies import Voice
+from .replies import Answer, Voice
+from .requests import Asked, asked
 from .service import Service
 
 BODY_BYTES_MAX = 1_048_576
 ALL_METHODS = list(HttpMethod)
 """Taken so that the wrong ones are answered like everything unknown, and by nobody else."""
-
-log = structlog.get_logger()
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -131,10 +129,17 @@ def _route(
     actions: dict[Endpoint[Any, Any], Action],
 ) -> HTTPRouteHandler:
     async def answer(request: AnyRequest) -> AnyResponse:
+        known = asked(request)
+        response = await answer_as_known(request, known)
+        known.code = response.code if isinstance(response, Answer) else Code.OK
+        return response
+
+    async def answer_as_known(request: AnyRequest, known: Asked) -> AnyResponse:
         endpoint = here.get(request.method)
         if endpoint is None:
             methods = " or ".join(here)
             return service.voice(path).failure(Code.INVALID_ENDPOINT, f"{path} takes {methods}")
+        known.endpoint = endpoint.name
         try:
             body = await bodies.read(request, BODY_BYTES_MAX)
             key = await _identify(service, endpoint, request)
@@ -145,8 +150,9 @@ def _route(
                 Code.INVALID_TOKEN, "send a valid API key in the header 'auth' or 'Authorization: Bearer'"
             )
         except SQLAlchemyError as error:
-            return _database_error(service.voice(path), endpoint, error)
-        return await _admitted(service, endpoint, actions[endpoint], request, body, key)
+            return _database_error(service.voice(path), known, error)
+        known.key_id = key.id if key else None
+        return await _admitted(service, endpoint, actions[endpoint], request, body, key, known)
 
     name = next(iter(here.values())).name
     return HTTPRouteHandler(_in_router(path), http_method=ALL_METHODS, name=name)(answer)
@@ -184,6 +190,7 @@ async def _admitted(
     request: AnyRequest,
     body: bytes,
     key: ApiKey | None,
+    known: Asked,
 ) -> AnyResponse:
     voice = service.voice(endpoint.below + endpoint.path, key)
     if key is not None:
@@ -192,6 +199,7 @@ async def _admitted(
             return voice.too_fast(wait_seconds)
     try:
         query, ids = _decode(endpoint, request, body), _ids(request)
+        known.query, known.ids = query, ids
         once = _idempotency_key(endpoint, voice, request)
         digest = _request_hash(endpoint, ids, query) if once else ""
         reply = await action(Call(service, key, service.clock(), request, ids, voice, once, digest), query)
@@ -206,19 +214,22 @@ async def _admitted(
     except NotFound as error:
         return voice.failure(Code.INVALID_ENDPOINT, str(error))
     except SQLAlchemyError as error:
-        return _database_error(voice, endpoint, error)
+        return _database_error(voice, known, error)
     finally:
         if key is not None:
             await service.completed(key.id, endpoint)
-    return reply if isinstance(reply, Response) else voice.success(reply)
+    if isinstance(reply, Response):
+        return reply
+    known.reply = reply
+    return voice.success(reply)
 
 
-def _database_error(voice: Voice, endpoint: Endpoint[Any, Any], error: SQLAlchemyError) -> AnyResponse:
-    log.error("database error", endpoint=endpoint.name, error=for_the_log(error))
-    known = cause(error)
-    if known is None:
+def _database_error(voice: Voice, known: Asked, error: SQLAlchemyError) -> AnyResponse:
+    known.error = error
+    why = cause(error)
+    if why is None:
         return voice.failure(Code.DATABASE_ERROR, "the database failed, look before trying again")
-    return voice.failure(Code.DATABASE_ERROR, f"{known}: nothing was done, try again later")
+    return voice.failure(Code.DATABASE_ERROR, f"{why}: nothing was done, try again later")
 
 
 def _idempotency_key(endpoint: Endpoint[Any, Any], voice: Voice, request: AnyRequest) -> str | None:

@@ -59,6 +59,12 @@ class Links:
             if link is not None:
                 link.taken_offline = True
 
+    def counts(self, now: int, silent_after_seconds: int) -> dict[str, int]:
+        """How many there are: "heard" of lately, and "silent"."""
+        links = list(self._by_server.values())
+        silent = sum(now - link.heard_until > silent_after_seconds for link in links)
+        return {"heard": len(links) - silent, "silent": silent}
+
     def evidence(self) -> dict[int, tuple[int, int]]:
         """Server id to the (since, until) of its heartbeats that nobody wrote down yet."""
         links = list(self._by_server.values())

@@ -62,6 +62,7 @@ class Loop:
             if self._service.loop_fails:
                 log.info("the market's loop works again")
             self._service.loop_fails = False
+            self._service.metrics.finished("market")
 
     def turn(self) -> None:
         """Keep evidence first: what follows judges hosts by it."""

@@ -21,6 +21,16 @@ from .settings import Live
 _encode = msgspec.json.Encoder().encode
 
 
+class Answer(Response[bytes]):
+    """A reply that also knows the code it stands for, which the live dialect may hide."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: Code, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.code = code
+
+
 @dataclass(frozen=True)
 class Voice:
     """How one caller is spoken to. `business_status` is the HTTP status of code 6 in the open dialect."""
@@ -29,23 +39,22 @@ class Voice:
     live: Live = field(default_factory=Live)
     business_status: int = HTTP_STATUS[Code.BUSINESS]
 
-    def success(self, reply: Reply) -> Response[bytes]:
+    def success(self, reply: Reply) -> Answer:
         if self.dialect is Dialect.LIVE:
             reply = _as_recorded(reply)
         return self.encoded(_encode(reply))
 
-    def encoded(self, body: bytes, headers: dict[str, str] | None = None) -> Response[bytes]:
+    def encoded(self, body: bytes, headers: dict[str, str] | None = None) -> Answer:
         """A successful reply that is JSON already."""
-        return self._response(HTTP_STATUS[Code.OK], body, headers)
+        return self._answer(Code.OK, HTTP_STATUS[Code.OK], body, headers)
 
-    def failure(self, code: Code, error: str | None = None) -> Response[bytes]:
+    def failure(self, code: Code, error: str | None = None) -> Answer:
         if self.dialect is Dialect.LIVE and error and error.endswith(FORBIDDEN_CHARACTERS):
-            return self._response(
-                HTTP_STATUS[Code.DATABASE_ERROR], _encode(Failure(code=Code.DATABASE_ERROR))
-            )
-        return self._response(HTTP_STATUS[code], _encode(Failure(code=code, error=error)))
+            as_recorded = _encode(Failure(code=Code.DATABASE_ERROR))
+            return self._answer(code, HTTP_STATUS[Code.DATABASE_ERROR], as_recorded)
+        return self._answer(code, HTTP_STATUS[code], _encode(Failure(code=code, error=error)))
 
-    def refusal(self, refused: Refused) -> Response[bytes]:
+    def refusal(self, refused: Refused) -> Answer:
         facts: Mapping[str, Any] = refused.facts
         status = self.business_status
         if self.dialect is Dialect.LIVE:
@@ -54,15 +63,16 @@ class Voice:
                 facts = {"status": self.live.status_member, **facts}
             status = self.live.business_statuses.get(refused.refusal, self.live.business_status)
         body = {"code": Code.BUSINESS, "error": refused.refusal, **facts}
-        return self._response(status, _encode(body))
+        return self._answer(Code.BUSINESS, status, _encode(body))
 
-    def too_fast(self, wait_seconds: float, error: str | None = None) -> Response[bytes]:
+    def too_fast(self, wait_seconds: float, error: str | None = None) -> Answer:
         headers = {} if self.dialect is Dialect.LIVE else {"Retry-After": str(math.ceil(wait_seconds))}
         body = _encode(Failure(code=Code.RATE_EXCEEDED, error=error))
-        return self._response(HTTP_STATUS[Code.RATE_EXCEEDED], body, headers)
+        return self._answer(Code.RATE_EXCEEDED, HTTP_STATUS[Code.RATE_EXCEEDED], body, headers)
 
-    def _response(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> Response[bytes]:
-        return Response(
+    def _answer(self, code: Code, status: int, body: bytes, headers: dict[str, str] | None = None) -> Answer:
+        return Answer(
+            code,
             body,
             status_code=status,
             media_type="application/json",

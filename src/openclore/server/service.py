@@ -19,6 +19,7 @@ from .gigaspot import Files
 from .keys import Keys
 from .limits import Limits
 from .links import Links
+from .metrics import Metrics
 from .replies import Voice
 from .settings import Settings
 from .snapshot import Snapshot
@@ -54,6 +55,7 @@ class Service:
         self.market = market
         self.clock = clock
         self.settings = settings
+        self.metrics = Metrics()
         self.keys = Keys(market)
         self.limits = Limits(settings.pace)
         self.shared_limits: SharedLimits | None = None
@@ -120,6 +122,7 @@ class Service:
                     happened = events.after(tx, self._cursor, _BATCH)
                 if not happened:
                     self.keys.confirm(looked_at)
+                    self.metrics.current(looked_at)
                     return self._cursor > start
                 if any(event.kind is Kind.KEY_REVOKED for event in happened):
                     self.keys.forget()
@@ -132,6 +135,7 @@ class Service:
                 )
                 self.links.wake(touched)
                 self.watchers.tell(happened)
+                self.metrics.happened(happened)
                 self._cursor = happened[-1].id
 
     def refresh(self, server_ids: list[int] | None) -> None:

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -78,7 +78,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     After a signal to stop, requests under way have `drain_seconds` to be answered. `public_url` is how
     callers reach the market, where that differs from the address they name in their requests. `dialect` is
-    spoken to keys that are not pinned to one.
+    spoken to keys that are not pinned to one. `metrics_token` opens /metrics to callers from elsewhere.
     """
 
     data_dir: str = ""
@@ -88,6 +88,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 8080
     drain_seconds: float = 30.0
     public_url: str = ""
+    log_requests: bool = False
+    log_format: Literal["auto", "json", "text"] = "auto"
+    metrics_token: str = ""
     dialect: Dialect = Dialect.OPEN
     live: Live = Live()
     pace: Pace = Pace()

@@ -63,6 +63,7 @@ class Sender:
             if self._fails:
                 log.info("sending webhooks works again")
             self._fails = False
+            self._service.metrics.finished("webhooks")
 
     async def turn(self) -> None:
         """Keep what became of attempts, and start sending what is due as far as there is room."""
