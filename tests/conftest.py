@@ -51,6 +51,8 @@ TOGETHER = {
 }
 # What takes long by itself comes first, so that no worker is busy with it when the others are done.
 FIRST = (
+    "tests/crash/",
+    "tests/autopilot/test_fleet_week.py",
     "tests/e2e/test_demo.py",
     "tests/e2e/",
     "tests/sandbox/test_template_bot.py",

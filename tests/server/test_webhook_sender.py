@@ -26,6 +26,7 @@ from ..receivers import Receiver, a_receiver
 from ..world import World
 
 PATIENT = Policy(webhooks=Webhooks(allow_private_addresses=True, timeout_seconds=30))
+CALM = Policy(webhooks=Webhooks(allow_private_addresses=True, timeout_seconds=4))
 HASTY = Policy(webhooks=Webhooks(allow_private_addresses=True, timeout_seconds=0.3))
 
 
@@ -93,6 +94,14 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def sending(store: Store, receiver: Receiver) -> Sending:
     return Sending(World(store, PATIENT), receiver)
+
+
+@pytest.fixture
+def calm(new_sqlite_store: Callable[[], Store], receiver: Receiver) -> Iterator[Sending]:
+    """Receivers have time to answer, and less than there is between two tries."""
+    store = new_sqlite_store()
+    yield Sending(World(store, CALM), receiver)
+    store.close()
 
 
 @pytest.fixture
@@ -217,57 +226,57 @@ def _all_failed_once(sending: Sending, webhook: wire.Webhook) -> bool:
     return len(deliveries) == 2 and all(delivery.problem for delivery in deliveries)
 
 
-def test_a_message_is_tried_again_by_the_markets_clock_with_the_same_id(hasty: Sending) -> None:
-    webhook = hasty.add("fail", "wallet_credited")
+def test_a_message_is_tried_again_by_the_markets_clock_with_the_same_id(calm: Sending) -> None:
+    webhook = calm.add("fail", "wallet_credited")
 
     async def scenario() -> None:
-        async with hasty.process():
-            hasty.happen()
+        async with calm.process():
+            calm.happen()
             for attempts, seconds in enumerate(RETRY_SECONDS, start=1):
-                due_at = hasty.world.now + seconds
-                await come_true(lambda at=due_at: hasty.next_times(webhook) == [at])
-                (delivery,) = hasty.deliveries(webhook)
+                due_at = calm.world.now + seconds
+                await come_true(lambda at=due_at: calm.next_times(webhook) == [at])
+                (delivery,) = calm.deliveries(webhook)
                 assert (delivery.state, delivery.attempts, delivery.status) == ("waiting", attempts, 503)
-                hasty.turn_clock(seconds)
-            await come_true(lambda: hasty.states(webhook) == {"failed": 1})
+                calm.turn_clock(seconds)
+            await come_true(lambda: calm.states(webhook) == {"failed": 1})
 
     run(scenario())
-    (delivery,) = hasty.deliveries(webhook)
+    (delivery,) = calm.deliveries(webhook)
     assert (delivery.attempts, delivery.next_at) == (9, None)
     assert delivery.problem == "the receiver answered with status 503"
-    assert hasty.receiver.ids("fail") == [delivery.id] * 9
+    assert calm.receiver.ids("fail") == [delivery.id] * 9
 
 
-def test_a_receiver_that_recovers_gets_what_it_missed(hasty: Sending) -> None:
-    webhook = hasty.add("flaky", "wallet_credited")
-    hasty.receiver.manners["flaky"] = "garbage"
-
-    async def scenario() -> None:
-        async with hasty.process():
-            hasty.happen(3)
-            await come_true(lambda: hasty.next_times(webhook) == [hasty.world.now + 5] * 3)
-            hasty.receiver.manners["flaky"] = "ok"
-            hasty.turn_clock(5)
-            await come_true(lambda: hasty.states(webhook) == {"delivered": 3})
-
-    run(scenario())
-    assert len(set(hasty.receiver.ids("flaky"))) == 3
-    assert {d.problem for d in hasty.deliveries(webhook)} == {None}
-
-
-def test_a_receiver_that_is_gone_is_removed_and_its_owner_told(hasty: Sending) -> None:
-    webhook = hasty.add("gone", "wallet_credited")
-    other = hasty.add("ok", "webhook_removed")
+def test_a_receiver_that_recovers_gets_what_it_missed(calm: Sending) -> None:
+    webhook = calm.add("flaky", "wallet_credited")
+    calm.receiver.manners["flaky"] = "garbage"
 
     async def scenario() -> None:
-        async with hasty.process():
-            hasty.happen(3)
-            await come_true(lambda: hasty.states(other) == {"delivered": 1})
+        async with calm.process():
+            calm.happen(3)
+            await come_true(lambda: calm.next_times(webhook) == [calm.world.now + 5] * 3)
+            calm.receiver.manners["flaky"] = "ok"
+            calm.turn_clock(5)
+            await come_true(lambda: calm.states(webhook) == {"delivered": 3})
 
     run(scenario())
-    left = webhooks.list_webhooks(hasty.world.market, hasty.world.renter, hasty.world.now).webhooks
+    assert len(set(calm.receiver.ids("flaky"))) == 3
+    assert {d.problem for d in calm.deliveries(webhook)} == {None}
+
+
+def test_a_receiver_that_is_gone_is_removed_and_its_owner_told(calm: Sending) -> None:
+    webhook = calm.add("gone", "wallet_credited")
+    other = calm.add("ok", "webhook_removed")
+
+    async def scenario() -> None:
+        async with calm.process():
+            calm.happen(3)
+            await come_true(lambda: calm.states(other) == {"delivered": 1})
+
+    run(scenario())
+    left = webhooks.list_webhooks(calm.world.market, calm.world.renter, calm.world.now).webhooks
     assert [one.id for one in left] == [other.id]
-    (message,) = (m for m in hasty.receiver.messages if m.path == "/ok")
+    (message,) = (m for m in calm.receiver.messages if m.path == "/ok")
     assert json.loads(message.body)["data"]["data"] == {"webhook_id": webhook.id, "reason": "gone"}
 
 
