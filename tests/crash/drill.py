@@ -10,8 +10,11 @@ from pathlib import Path
 
 import httpx2
 
+from openclore.api.currencies import Currency
 from openclore.rules.orders import State
 from openclore.store import ledger
+from openclore.usecases import accounts
+from openclore.usecases.market import Market
 
 from ..processes import openclore, until
 from . import checks, serving
@@ -30,8 +33,8 @@ AGAIN_MAX = 20
 
 @dataclass
 class Report:
-    """What happened: blows by victim, acknowledged writes, writes of which it was unknown what became of
-    them and those among these that had been done, and seconds.
+    """What happened: blows by victim, writes asked for over HTTP, all that were acknowledged, those of which
+    it was unknown what became of them and how many of these turned out to be done, and seconds.
     """
 
     blows: Counter[Victim] = field(default_factory=Counter)
@@ -55,9 +58,8 @@ class Report:
         ended = ", ".join(f"{reason} {times}" for reason, times in sorted(self.ended.items()))
         return (
             f"{self.kills} kills ({blows}), {self.early} of them while it started; "
-            f"{self.asked} writes asked for, {self.acknowledged} acknowledged, "
-            f"{self.unknown} cut off ({self.unknown_done} of them had been done), "
-            f"{self.failed} answers with code 1; "
+            f"{self.acknowledged} writes acknowledged; of {self.unknown} of {self.asked} over HTTP it was "
+            f"unknown what became ({self.unknown_done} were done), {self.failed} answers with code 1; "
             f"{self.orders} orders ({ended}), {self.transfers} transfers; {self.seconds:.0f} s"
         )
 
@@ -200,6 +202,20 @@ class _Drill:
         report.orders, report.transfers = len(books.orders), len(books.transfers)
         report.ended = Counter(str(o.end_reason) for o in books.orders if o.state is State.ENDED)
 
+    def _credit_again(self) -> None:
+        """The operator repeats credits under their keys: all that may not be done, and many of the others."""
+        done = [key for key, (*_, done) in self._journal.credited.items() if done]
+        again = self._journal.credited.keys() - done
+        again |= set(self._chance.sample(done, min(10 * AGAIN_MAX, len(done))))
+        with opened(self._database) as store, store.writing():
+            for key in sorted(again):
+                email, currency, amount, _ = self._journal.credited[key]
+                own = key.removeprefix("credit:")
+                accounts.credit(
+                    Market(store, serving.POLICY), email, Currency(currency), amount, self._clock(), own
+                )
+                self._journal.credited[key] = (email, currency, amount, True)
+
     def _is_settled(self) -> bool:
         """No wallet waits for the loop for longer than it takes a turn or two."""
         with opened(self._database) as store, store.reading() as tx:
@@ -212,6 +228,7 @@ class _Drill:
         done = [asked for asked in self._journal.asked if asked.key and asked.outcome == "done"]
         again = self._chance.sample(done, min(10 * AGAIN_MAX, len(done)))
         asyncio.run(ask_again(self._address, self._journal, again))
+        self._credit_again()
         self._compare()
         assert self._market is not None
         assert self._market.process.is_alive()
