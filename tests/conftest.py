@@ -42,6 +42,7 @@ _skipped: list[str] = []
 
 # Modules whose tests share what takes long to set up; the rest goes to the workers test by test.
 TOGETHER = {
+    "tests/e2e/test_cluster.py",
     "tests/e2e/test_curl.py",
     "tests/e2e/test_demo.py",  # each demo looks for free ports
     "tests/e2e/test_exactly_once.py",

