@@ -14,7 +14,7 @@ from structlog.contextvars import bound_contextvars
 
 from ..api.codes import Code
 from ..api.open.orders import OrderReply
-from ..api.orders import CancelOrder, CreateOrderReply
+from ..api.orders import CancelOrder, CreateOrderReply, Order
 from ..store.failures import cause, for_the_log
 from .service import Service
 
@@ -126,8 +126,8 @@ def _orders(asked: Asked) -> list[int]:
         found += [getattr(part, "order_id", None), *getattr(part, "order_ids", ())]
     if isinstance(query, CancelOrder):
         found.append(int(query.id))
-    if isinstance(reply, CreateOrderReply) and isinstance(reply.order_id, int):
-        found.append(reply.order_id)
+    if isinstance(reply, CreateOrderReply) and isinstance(reply.order, Order):
+        found.append(reply.order.id)
     elif isinstance(reply, OrderReply):
         found.append(reply.order.order.id)
     return list(dict.fromkeys(order_id for order_id in found if isinstance(order_id, int)))
