@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 from litestar.exceptions import WebSocketDisconnect
+from litestar.testing import TestClient
 
 from openclore.api.hostlink import (
     CREDENTIAL_REFUSED_CLOSE,
@@ -19,6 +20,8 @@ from openclore.api.hostlink import (
     Paid,
     Refused,
 )
+from openclore.server.app import build
+from openclore.server.service import Service
 from openclore.usecases import hosts, servers
 
 from ..processes import until
@@ -254,3 +257,21 @@ def test_a_newer_connection_of_the_same_server_takes_over(door: Door) -> None:
         wanted = hear(newer)
         assert isinstance(wanted, Assignments)
         assert wanted.orders[0].order_id == order_seen
+
+
+def test_a_newer_connection_to_another_process_takes_over_too(door: Door) -> None:
+    """The older one hears of it at its next heartbeat, or as soon as there is something to run."""
+    _, credential = registered(door)
+    other = Service(door.world.market, lambda: door.world.now)
+    other.start()
+    with linked(door, credential) as older, TestClient(build(other)) as elsewhere:
+        say(older, hello())
+        assert isinstance(hear(older), Assignments)
+        who = {"authorization": f"Bearer {credential}"}
+        with elsewhere.websocket_connect(LINK_PATH, headers=who) as newer:
+            say(newer, hello())
+            assert isinstance(hear(newer), Assignments)
+            say(older, Beat(generation=1))
+            assert hear(older) == Refused(reason="a newer connection of this server took over")
+            say(newer, Beat(generation=1))
+            assert isinstance(hear(newer), Paid)

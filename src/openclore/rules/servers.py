@@ -95,7 +95,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """A machine offered on the market. Times are Unix seconds.
 
     `seen_until` is the evidence of its last heartbeat. `generation` changes with what should run on it,
-    `background_updates` counts the changes of its background job.
+    `background_updates` counts the changes of its background job, `link` the connections of its agent, of
+    which the newest counts.
     """
 
     id: int
@@ -118,6 +119,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     gigaspot: GigaspotTerms | None = None
     background_job: BackgroundJob | None = None
     background_updates: int = 0
+    link: int = 0
     removed_at: int | None = None
 
     @property

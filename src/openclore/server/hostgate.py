@@ -40,6 +40,7 @@ SILENCE_TIMEOUT_SECONDS = 30
 _POLICY_VIOLATION = 1008
 _INTERNAL_ERROR = 1011
 _REGISTER_BYTES_MAX = 4_096
+_REPLACED = "a newer connection of this server took over"
 _FROM_AGENT: msgspec.json.Decoder[FromAgent] = msgspec.json.Decoder(FromAgent)
 
 log = structlog.get_logger()
@@ -106,7 +107,7 @@ async def _serve(service: Service, socket: Socket, server_id: int) -> None:
     link.containers = hello.containers
     service.links.add(link)
     try:
-        await service.write(hosts.connect, service.market, server_id, hello, now)
+        link.number = await service.write(hosts.connect, service.market, server_id, hello, now)
         link.wake.set()
         log.info("host connected", server=server_id)
         async with asyncio.TaskGroup() as both:
@@ -122,7 +123,7 @@ async def _listen(service: Service, socket: Socket, link: Link) -> None:
     while True:
         beat = await _receive(socket, SILENCE_TIMEOUT_SECONDS)
         if not service.links.is_current(link):
-            raise _BadMessage("a newer connection of this server took over")
+            raise _BadMessage(_REPLACED)
         if not isinstance(beat, Beat):
             raise _BadMessage("after hello, only beat")
         now = service.clock()
@@ -145,7 +146,12 @@ async def _answer(service: Service, socket: Socket, link: Link) -> None:
         await link.wake.wait()
         link.wake.clear()
         answers_beat, link.beat_unanswered = link.beat_unanswered, False
-        current = await service.read(hosts.assignments, service.market, link.server_id, service.clock())
+        try:
+            current = await service.read(
+                hosts.assignments, service.market, link.server_id, service.clock(), link.number
+            )
+        except hosts.LinkReplaced:
+            raise _BadMessage(_REPLACED) from None
         held = link.generation if answers_beat else sent
         if held != current.generation:
             await _send(socket, current)

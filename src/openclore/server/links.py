@@ -12,13 +12,15 @@ class Link:
     """One connection.
 
     `heard_since` to `heard_until` (Unix s) is evidence not written down yet; `generation` and `containers`
-    are what the agent said last. Once `taken_offline`, its next heartbeat must bring the server back.
+    are what the agent said last. `number` counts the server's connections, whichever process they came to.
+    Once `taken_offline`, its next heartbeat must bring the server back.
     """
 
     server_id: int
     loop: asyncio.AbstractEventLoop
     heard_since: int
     heard_until: int
+    number: int = 0
     generation: int = 0
     containers: list[Container] = field(default_factory=list)
     beat_unanswered: bool = False

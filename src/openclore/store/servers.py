@@ -46,6 +46,12 @@ def save_facts(tx: Connection, server: Server) -> None:
     _update(tx, server.id, cuda_version=server.cuda_version, **{name: values[name] for name in names})
 
 
+def next_link(tx: Connection, server_id: int) -> int:
+    """The number of a new connection of its agent."""
+    counted = update(servers).where(servers.c.id == server_id).values(link=servers.c.link + 1)
+    return int(tx.execute(counted.returning(servers.c.link)).scalar_one())
+
+
 def save_gigaspot(tx: Connection, server_id: int, terms: GigaspotTerms | None) -> None:
     _update(tx, server_id, gigaspot=msgspec.json.encode(terms).decode() if terms else None)
 

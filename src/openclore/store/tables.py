@@ -158,6 +158,8 @@ servers = Table(
     # JSON of rules.servers.BackgroundJob; null: none.
     Column("background_job", Text),
     Column("background_updates", Integer, nullable=False, server_default="0"),
+    # How often its agent has connected.
+    Column("link", Integer, nullable=False, server_default="0"),
     # A removed server stays for its orders, under another name.
     Column("removed_at", BigInteger),
     UniqueConstraint("account_id", "name"),

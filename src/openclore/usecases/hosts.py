@@ -17,6 +17,10 @@ from .secrets import hashed, new_key
 _EVIDENCE_BATCH = 5_000
 
 
+class LinkReplaced(Exception):
+    """A newer connection of this server took over."""
+
+
 def register(market: Market, init_token: str) -> Registered | None:
     """Exchange an init token for a credential; None if it is unknown or used.
 
@@ -38,14 +42,15 @@ def server_of(market: Market, credential: str) -> Server | None:
         return servers.by_credential_hash(tx, hashed(credential))
 
 
-def connect(market: Market, server_id: int, hello: Hello, now: int) -> None:
-    """Take in what the agent says of its machine, and count it as online.
+def connect(market: Market, server_id: int, hello: Hello, now: int) -> int:
+    """Take in what the agent says of its machine, and count it as online; the number of this connection.
 
     Raises:
         NotFound: the server was removed.
     """
     with market.store.writing() as tx:
         server = _present(tx, server_id)
+        link = servers.next_link(tx, server_id)
         known = msgspec.structs.replace(
             server,
             init_token=None,
@@ -68,6 +73,7 @@ def connect(market: Market, server_id: int, hello: Hello, now: int) -> None:
             )
         _heard(tx, market, known, now)
         _take_in(tx, market, server_id, hello.containers, now)
+    return link
 
 
 def report(market: Market, server_id: int, containers: list[Container], now: int) -> None:
@@ -112,14 +118,19 @@ def sweep(market: Market, now: int) -> None:
         raise ExceptionGroup("hosts that can't be judged", failed)
 
 
-def assignments(market: Market, server_id: int, now: int) -> Assignments:
+def assignments(market: Market, server_id: int, now: int, link: int | None = None) -> Assignments:
     """What should run on the machine, until when it is paid, and what should run while it is free.
+
+    `link` is the number of the connection that asks.
 
     Raises:
         NotFound: the server was removed.
+        LinkReplaced: its agent has connected anew since, maybe to another process.
     """
     with market.store.reading() as tx:
         server = _present(tx, server_id)
+        if link is not None and link != server.link:
+            raise LinkReplaced
         order = orders.holder(tx, server_id)
         wanted = [_assignment(tx, market, order, now)] if order else []
     return Assignments(generation=server.generation, orders=wanted, now=now, background=_background(server))

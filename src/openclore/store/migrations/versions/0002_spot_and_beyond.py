@@ -165,6 +165,7 @@ def upgrade() -> None:
     op.add_column(
         "servers", sa.Column("background_updates", sa.Integer(), server_default="0", nullable=False)
     )
+    op.add_column("servers", sa.Column("link", sa.Integer(), server_default="0", nullable=False))
     op.add_column("servers", sa.Column("removed_at", sa.BigInteger(), nullable=True))
     op.drop_index("uq_orders_holder", table_name="orders")
     op.create_index(
@@ -242,6 +243,7 @@ def downgrade() -> None:
     )
 
     op.drop_column("servers", "removed_at")
+    op.drop_column("servers", "link")
     op.drop_column("servers", "background_updates")
     op.drop_column("servers", "background_job")
     op.drop_column("servers", "gigaspot")
