@@ -10,10 +10,16 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from . import commands, decoding, reply, startup
+from . import commands, decoding, growth, reply, startup, wallets
 from .measure import FULL, QUICK, NotMeasured, Row
 
-STORIES = {"reply": reply, "decoding": decoding, "startup": startup, "commands": commands}
+STORIES = {
+    "reply": reply,
+    "wallets": wallets,
+    "decoding": decoding,
+    "startup": startup,
+    "commands": commands,
+}
 OWN_ACCESS = ("CLORE_API_KEY", "CLORE_BASE_URL", "OPENCLORE_PROFILE")
 """Whoever measures may have set these for clients; here they play no part."""
 
@@ -24,7 +30,10 @@ def main() -> None:
     for name in OWN_ACCESS:
         os.environ.pop(name, None)
     results: list[Row | NotMeasured] = []
-    for name in asked.only or STORIES:
+    if asked.growth:
+        growth.draw(quick=asked.quick)
+        return
+    for name in asked.rows or STORIES:
         print(f"measuring {name} ...", file=sys.stderr)
         results += STORIES[name].measure(scale)
     if asked.json:
@@ -37,8 +46,9 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and smaller: shows that it runs, no more")
+    parser.add_argument("--rows", nargs="+", choices=STORIES, metavar="NAME", help=", ".join(STORIES))
     parser.add_argument(
-        "--only", action="append", choices=STORIES, help="one of the stories; may be repeated"
+        "--growth", action="store_true", help="draw into docs/bench/ how cost grows with the market, instead"
     )
     parser.add_argument("--json", action="store_true", help="for programs, with every sample")
     return parser.parse_args()
@@ -56,8 +66,8 @@ def _machine() -> dict[str, str | int | float]:
 def _show(results: list[Row | NotMeasured], *, quick: bool) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140)
     table = Table(title="Ours against a peer or a floor, medians of turns in the same run", show_lines=True)
-    for column in ("what", "ours", "theirs", "ratio", "against"):
-        table.add_column(column, justify="right" if column in ("ours", "theirs") else "left")
+    for column in ("what", "ours", "theirs", "ratio", "target", "against"):
+        table.add_column(column, justify="right" if column in ("ours", "theirs", "ratio") else "left")
     for result in results:
         table.add_row(*_cells(result))
     console.print(table)
@@ -71,14 +81,22 @@ def _show(results: list[Row | NotMeasured], *, quick: bool) -> None:
 
 def _cells(result: Row | NotMeasured) -> list[str]:
     if isinstance(result, NotMeasured):
-        return [result.what, "-", "-", f"[bold red]NOT MEASURED: {result.reason}[/]", result.against]
+        return [result.what, "-", "-", "-", f"[bold red]NOT MEASURED: {result.reason}[/]", result.against]
     return [
         f"{result.what}\n[dim]{result.note}[/]",
         _figure(result.ours, result.unit),
         _figure(result.theirs, result.unit),
-        f"[bold]{result.verdict}[/]\nof {len(result.ours)}",
+        f"[bold]{result.ratio:.3g}[/]\n[dim]of {len(result.ours)}[/]",
+        _target(result),
         result.against,
     ]
+
+
+def _target(row: Row) -> str:
+    if row.target is None:
+        return "-"
+    met = "[green]met[/]" if row.met else "[bold red]NOT met[/]"
+    return f"{'≥' if row.more else '≤'} {row.target:.3g}\n{met}"
 
 
 def _figure(samples: list[float], unit: str) -> str:

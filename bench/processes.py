@@ -25,10 +25,19 @@ def free_port() -> int:
 @contextmanager
 def running(*words: str, settings: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """`python -m WORDS`, ended with the block. Of the OPENCLORE_* variables it sees these `settings` only."""
+    with running_program(sys.executable, "-m", *words, settings=settings) as process:
+        yield process
+
+
+@contextmanager
+def running_program(
+    *words: str, settings: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Any program, likewise."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPENCLORE_")}
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", *words],
+            words,
             cwd=ROOT,
             env={**inherited, **(settings or {})},
             stdout=output,
@@ -64,19 +73,18 @@ def wait_for_answer(process: subprocess.Popen[bytes], port: int, path: str) -> N
 class KeptAlive:
     """One connection that stays open, for GET requests of one path; bodies are read, not decoded."""
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, headers: Mapping[str, str] | None = None) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS_MAX)
         self._path = path
+        self._headers = {"Accept-Encoding": "gzip", **(headers or {})}
 
     def get(self) -> bytes:
-        """The body as it came, in gzip."""
-        self._connection.request("GET", self._path, headers={"Accept-Encoding": "gzip"})
+        """The body as it came: in gzip, where the server has that."""
+        self._connection.request("GET", self._path, headers=self._headers)
         response = self._connection.getresponse()
         body = response.read()
-        if response.status != 200 or response.headers["Content-Encoding"] != "gzip":
-            raise NoAnswer(
-                f"HTTP {response.status} in {response.headers['Content-Encoding']}, not 200 in gzip"
-            )
+        if response.status != 200:
+            raise NoAnswer(f"HTTP {response.status}, not 200")
         return body
 
 

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from bench import prefill
 
+from openclore.store.store import database_url
+
 from ..processes import Process, a_server, until
 
 
@@ -128,7 +130,7 @@ def reachable(host: str, port: int) -> bool:
 
 
 def test_a_slow_reader_gets_its_whole_reply_before_the_server_stops(log: Path, quick_dir: Path) -> None:
-    prefill.fill(quick_dir / "data", 8_000)
+    prefill.fill(database_url(quick_dir / "data"), 8_000)
     words = ("--data-dir", str(quick_dir / "data"), "--port", "0")
     with a_server(log, *words, env=prefill.SERVE_SETTINGS) as (process, address):
         parts = urlsplit(address)
