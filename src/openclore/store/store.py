@@ -20,6 +20,16 @@ TURN_SECONDS = 20.0
 """How long a writer waits for its turn."""
 PAUSE_SECONDS = 5.0
 """How long a writer may be silent within a transaction: one that is paused or cut off then loses its turn."""
+_CUT_OFF = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""When a process gives up on a PostgreSQL that it can't reach any more, unless the address says otherwise.
+Seconds, the last one milliseconds; by default it would take minutes.
+"""
 _LOCK_NOT_AVAILABLE = "55P03"
 _WRITER_LOCK = 0x6F70656E
 """The PostgreSQL advisory lock that every writing transaction takes."""
@@ -156,8 +166,9 @@ def open_database(url: str) -> Store:
             "the database address must look like sqlite:////path/file.db or postgresql+psycopg://user@host/db"
         ) from None
     if parsed.get_backend_name() == "postgresql":
+        given = {name: seconds for name, seconds in _CUT_OFF.items() if name not in parsed.query}
         parsed = parsed.set(drivername="postgresql+psycopg")
-        engine = create_engine(parsed, pool_pre_ping=True, hide_parameters=True)
+        engine = create_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=given)
     elif parsed.get_backend_name() == "sqlite" and parsed.database:
         engine = _sqlite_engine(Path(parsed.database))
     else:
