@@ -59,7 +59,7 @@ def test_what_was_done_is_in_the_metrics_and_in_the_log_and_no_secret_is(
     assert len(written) == 33
     mine = [line for line in written if line["request_id"].startswith("mine-")]
     assert {line["request_id"] for line in mine} == {f"mine-{n}" for n in range(24)}
-    assert all((line["endpoint"], line["code"], line["key"]) == ("wallets", "0", 1) for line in mine)
+    assert all((line["endpoint"], line["code"], line["key"]) == ("wallets", 0, 1) for line in mine)
     for secret in (key, "s3cret", "a-token-for-tests"):
         assert secret not in log.read_text()
         assert secret not in scraped.text

@@ -75,7 +75,7 @@ def test_a_line_says_who_asked_for_what_and_what_came_of_it(logging_door: Door) 
         "log_level": "info",
         "request_id": "mine-1",
         "endpoint": "create_order",
-        "code": "0",
+        "code": 0,
         "status": 200,
         "key": 1,
         "orders": [1],
@@ -97,15 +97,15 @@ def test_lines_name_the_orders_that_requests_are_about(logging_door: Door) -> No
         lambda: door.call("wallets", key=None),
     )
     assert [(line["endpoint"], line["code"], line.get("orders"), line.get("key")) for line in made] == [
-        ("place_order", "0", [1], 1),
-        ("read_order", "0", [1], 1),
-        ("renew_lease", "0", [1], 1),
-        ("set_spot_price", "6", [7], 1),
-        ("cancel_orders", "0", [8, 9], 1),
-        ("edit_gigaspot_orders", "0", [5], 1),
-        ("cancel_order", "0", [1], 1),
-        ("cancel_order", "2", None, 1),
-        ("wallets", "3", None, None),
+        ("place_order", 0, [1], 1),
+        ("read_order", 0, [1], 1),
+        ("renew_lease", 0, [1], 1),
+        ("set_spot_price", 6, [7], 1),
+        ("cancel_orders", 0, [8, 9], 1),
+        ("edit_gigaspot_orders", 0, [5], 1),
+        ("cancel_order", 0, [1], 1),
+        ("cancel_order", 2, None, 1),
+        ("wallets", 3, None, None),
     ]
 
 
@@ -123,7 +123,7 @@ def test_a_request_that_fails_is_logged_with_its_traceback_and_the_id_in_its_rep
     [line] = logs
     assert line["event"] == "request failed"
     assert line["log_level"] == "error"
-    assert (line["endpoint"], line["code"], line["status"]) == ("marketplace", "1", 500)
+    assert (line["endpoint"], line["code"], line["status"]) == ("marketplace", 1, 500)
     assert line["request_id"] == replies[0].headers[HEADER]
     assert line["exc_info"].__traceback__ is not None
 

@@ -28,6 +28,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
+from ..api.codes import Code
 from ..rules.orders import State
 from ..store import figures
 from ..store.events import Event
@@ -74,14 +75,23 @@ class Metrics:
             ("kind",),
             registry=registry,
         )
+        # Looking up a metric by its labels takes longer than counting.
+        self._counted: dict[tuple[str, Code | None, int], tuple[Counter, Histogram]] = {}
         self._finished_at = dict.fromkeys(LOOPS, time.monotonic())
         self._current_at = time.monotonic()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
 
-    def answered(self, endpoint: str, code: str, status: int, seconds: float) -> None:
-        self._requests.labels(endpoint, code, status).inc()
-        self._seconds.labels(endpoint).observe(seconds)
+    def answered(self, endpoint: str, code: Code | None, status: int, seconds: float) -> None:
+        """Counts one request. `code` None: the reply has none."""
+        kind = endpoint, code, status
+        counted = self._counted.get(kind)
+        if counted is None:
+            shown = "" if code is None else int(code)
+            counted = self._requests.labels(endpoint, shown, status), self._seconds.labels(endpoint)
+            self._counted[kind] = counted
+        counted[0].inc()
+        counted[1].observe(seconds)
 
     def happened(self, events: Iterable[Event]) -> None:
         for event in events:

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from litestar import Litestar, Request
 from sqlalchemy.exc import SQLAlchemyError
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars
 
 from ..api.codes import Code
 from ..api.open.orders import OrderReply
@@ -73,13 +73,12 @@ class Watched(Litestar):
                 self._answered(asked, scope, message["status"], time.perf_counter() - started)
             await send(message)
 
-        with bound_contextvars(request_id=asked.id):
-            await super().__call__(scope, receive, answer)
+        bind_contextvars(request_id=asked.id)  # each request has a context of its own
+        await super().__call__(scope, receive, answer)
 
     def _answered(self, asked: Asked, scope: Any, status: int, seconds: float) -> None:
         endpoint = asked.endpoint or scope.get("path_template") or UNKNOWN
-        code = "" if asked.code is None else str(int(asked.code))
-        self._service.metrics.answered(endpoint, code, status, seconds)
+        self._service.metrics.answered(endpoint, asked.code, status, seconds)
         if asked.error is not None:
             say = log.error
         elif self._service.settings.log_requests:
@@ -90,7 +89,7 @@ class Watched(Litestar):
         facts = {
             "request_id": asked.id,
             "endpoint": endpoint,
-            "code": code,
+            "code": None if asked.code is None else int(asked.code),
             "status": status,
             "seconds": round(seconds, 6),
             "key": asked.key_id,
