@@ -21,6 +21,7 @@ from openclore.rules.refused import Refused
 from openclore.store import ledger, orders
 from openclore.store.store import Store
 
+from ..recompute import check_statements
 from ..world import World
 
 PLANNED = (EndReason.EXPIRED, EndReason.EXHAUSTED)
@@ -196,6 +197,7 @@ class TwinMachine(RuleBasedStateMachine):
         self.worlds[1].turn()
 
     def teardown(self) -> None:
+        check_statements(self.world.market)
         eager, lazy = self.worlds
         for world in self.worlds:
             world.turn()

@@ -20,6 +20,7 @@ from openclore.store import ledger, orders
 from openclore.store.store import Store
 from openclore.usecases import accounts, hosts, rates, spot
 
+from ..recompute import check_statements
 from ..world import World
 
 CURRENCIES = (Currency.USD, Currency.CLORE)
@@ -208,6 +209,9 @@ class SpotMachine(RuleBasedStateMachine):
         assert all(account.balance >= 0 for account in held if account.kind is not ledger.Kind.OUTSIDE)
         for currency in CURRENCIES:
             assert sum(account.balance for account in held if account.currency is currency) == 0
+
+    def teardown(self) -> None:
+        check_statements(self.world.market)
 
     def take_ends_in(self) -> None:
         """Ends that money, time and lost hosts bring are the market's to say; they have other tests."""
