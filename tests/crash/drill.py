@@ -239,4 +239,4 @@ class _Drill:
         self._market = None
         assert openclore("admin", "verify", "--database-url", self._database.address)["difference"] is None
         assert self._database.whole() is None
-        assert "request failed" not in self._log.read_text()
+        assert '"event": "request failed"' not in self._log.read_text()
