@@ -98,6 +98,9 @@ class MarketMachine(RuleBasedStateMachine):
         if order.server_id not in self.silent:
             self.world.report(state, order.id, order.server_id)
 
+    def teardown(self) -> None:
+        check_statements(self.world.market)
+
     @invariant()
     def the_ledger_adds_up(self) -> None:
         assert self.world.difference() is None
@@ -197,10 +200,10 @@ class TwinMachine(RuleBasedStateMachine):
         self.worlds[1].turn()
 
     def teardown(self) -> None:
-        check_statements(self.world.market)
         eager, lazy = self.worlds
         for world in self.worlds:
             world.turn()
+            check_statements(world.market)
         assert eager.now == lazy.now
         assert eager.orders() == lazy.orders()
         assert eager.balance() == lazy.balance()
