@@ -3,15 +3,18 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openclore.api.offers import Offer, OfferPrice, UsdPrice
 from openclore.api.open.events import Event, EventsReply
 from openclore.api.orders import Order
 from openclore.api.servers import MyServer, ServerConfig
 from openclore.api.specs import Specs
+from openclore.api.spot import SpotMarket
 from openclore.autopilot.memory import FleetMemory, Machine, Memory
 from openclore.autopilot.observation import OFFERS, ORDERS, WALLETS, Observation
-from openclore.autopilot.observe import RATE_JUMP, Observer
+from openclore.autopilot.observe import RATE_JUMP, SINGLE_READS_MAX, Observer
 from openclore.autopilot.reading import read
 from openclore.client.errors import NetworkError, SignInError
 
@@ -61,7 +64,7 @@ class FakeMarket:
         return rows if return_completed else [row for row in rows if not row.expired]
 
     def spot_marketplace(self, server_id: int) -> Any:
-        return self._answer(f"spot {server_id}")
+        return self._answer(f"spot {server_id}") or SpotMarket()
 
     def renter_fees(self) -> Any:
         raise NetworkError("no fees here")
@@ -187,3 +190,24 @@ def test_the_event_log_is_read_from_its_end_at_first_and_without_gaps_afterwards
     market.parts["events"] += [Event(id=number, at=2, kind="order_created") for number in range(6, 10)]
     seen = look(observer, PRICING, Memory(name="m", events_after=5))
     assert ([event.id for event in seen.events], seen.events_after) == ([6, 7, 8, 9], 9)
+
+
+@given(
+    servers=st.integers(0, 80),
+    bids=st.integers(0, 80),
+    parts=st.sets(st.sampled_from([FLEET, PRICING, '[settings.s]\nservers = ["*"]\nmrl_hours = 24\n'])),
+)
+def test_a_round_asks_for_no_more_than_so_much_however_large_the_account(
+    servers: int, bids: int, parts: set[str]
+):
+    market = FakeMarket()
+    market.parts["servers"] = [MyServer(id=n + 1, name=f"rig-{n}") for n in range(servers)]
+    market.parts["orders"] = [Order(id=n + 1, si=n + 500, spot=True) for n in range(bids)]
+    observer = Observer(market, NoProber(), market.date)  # type: ignore[arg-type]
+    seen = Observation()
+    for _ in range(4):
+        market.calls.clear()
+        market.now += 60
+        seen = look(observer, "".join(parts))
+        assert len(market.calls) <= 10 + 2 * SINGLE_READS_MAX
+    assert len(seen.configs) == (servers if any("servers" in part for part in parts) else 0)

@@ -144,7 +144,7 @@ def test_a_hosts_prices_go_to_what_the_file_says_and_the_rest_stays(room: Room) 
     }
     assert {row["pricing"]["USD-Blockchain"] for row in after.values()} == {6.0}
     assert room.json("autopilot", "plan", str(file), who="host")["actions"] == []
-    imported = room.file("imported.toml", openclore_text(room, "autopilot", "import"))
+    imported = room.file("imported.toml", room.json("autopilot", "import", who="host")["toml"])
     assert room.json("autopilot", "plan", str(imported), who="host")["actions"] == []
 
 
@@ -152,14 +152,3 @@ def test_a_file_that_can_not_be_followed_is_refused_with_lines(room: Room) -> No
     file = room.file("bad.toml", FLEET.replace("machines = 3", "machnes = 3"))
     found = room.json("autopilot", "check", str(file), status=2)
     assert [(one["line"], one["field"]) for one in found["problems"]] == [(14, "fleets.train.machnes")]
-
-
-def openclore_text(room: Room, *words: str) -> str:
-    """What a command prints, for the host."""
-    from typer.testing import CliRunner
-
-    from openclore.cli.main import app
-
-    done = CliRunner().invoke(app, [*words], env=room.env("host"), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done.stdout

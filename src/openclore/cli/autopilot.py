@@ -214,8 +214,10 @@ def send_test(file: FilePath, json: options.Json = False) -> None:
 
 @autopilot.command("import")
 @guarded
-def import_(profile: options.Profile = None, base_url: options.BaseUrl = None) -> None:
-    """Print a file that wants your servers as they are now."""
+def import_(
+    profile: options.Profile = None, base_url: options.BaseUrl = None, json: options.Json = False
+) -> None:
+    """Print a file that wants your servers as they are now; with --json as the member "toml"."""
     from openclore.autopilot.settings import as_toml
 
     with options.client(profile, base_url) as clore:
@@ -223,7 +225,11 @@ def import_(profile: options.Profile = None, base_url: options.BaseUrl = None) -
         configs = [clore.server_config(name) for name in names]
     if not configs:
         say("You have no servers; openclore server add NAME registers one.")
-    sys.stdout.write(as_toml(configs))
+    text = as_toml(configs)
+    if json:
+        show_json({"servers": names, "toml": text})
+    else:
+        sys.stdout.write(text)
 
 
 # Shared ---------------------------------------------------------------------------------------------
