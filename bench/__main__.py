@@ -10,12 +10,13 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from . import commands, decoding, growth, reply, startup, wallets
+from . import commands, decoding, growth, orders, reply, startup, wallets
 from .measure import FULL, QUICK, NotMeasured, Row
 
 STORIES = {
     "reply": reply,
     "wallets": wallets,
+    "orders": orders,
     "decoding": decoding,
     "startup": startup,
     "commands": commands,

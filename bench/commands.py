@@ -49,11 +49,14 @@ def measure(scale: Scale) -> list[Row | NotMeasured]:
             [str(beside / "clore"), "--help"],
             scale.command_turns,
             "openclore --help, clore --help",
+            target=0.7,
         ),
     ]
 
 
-def _row(what: str, ours: list[str], theirs: list[str], turns: int, named: str) -> Row:
+def _row(
+    what: str, ours: list[str], theirs: list[str], turns: int, named: str, target: float | None = None
+) -> Row:
     samples = in_turns(
         lambda: milliseconds(partial(_run, ours)),
         lambda: milliseconds(partial(_run, theirs)),
@@ -66,6 +69,7 @@ def _row(what: str, ours: list[str], theirs: list[str], turns: int, named: str) 
         ours=samples[0],
         theirs=samples[1],
         note=f"{named}; a fresh process each time",
+        target=target,
     )
 
 

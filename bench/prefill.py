@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from openclore.api.currencies import Currency
 from openclore.api.offers import Offer
@@ -16,6 +16,7 @@ from openclore.rules.servers import Pricing, Server, Settings, Visibility
 from openclore.store import rates, servers
 from openclore.store.store import Store, open_store
 from openclore.store.tables import accounts, ledger_accounts, orders
+from openclore.store.tables import servers as server_rows
 from openclore.usecases import accounts as account_cases
 from openclore.usecases.market import Market
 
@@ -57,6 +58,7 @@ def fill(url: str, count: int, running: int = 0) -> Filled:
             rates.put(tx, Currency.CLORE, money.from_text("0.06"), now)
             put_servers(tx, offers(count), now)
             put_orders(tx, running, now)
+            go_on_counting(tx)
         return _renter(store, now)
     finally:
         store.close()
@@ -105,6 +107,14 @@ def put_orders(tx: Connection, count: int, now: int) -> None:
         order_of(i, first + (i - 1) // ORDERS_PER_RENTER, owner_of[i], i, now) for i in range(1, count + 1)
     )
     tx.execute(orders.insert(), [order_values(order) for order in rows])
+
+
+def go_on_counting(tx: Connection) -> None:
+    """Have PostgreSQL give the ids after those that were written."""
+    if tx.dialect.name == "postgresql":
+        for table in (accounts, server_rows, orders):
+            newest = f"(SELECT max(id) FROM {table.name})"  # noqa: S608
+            tx.execute(text(f"SELECT setval(pg_get_serial_sequence('{table.name}', 'id'), {newest})"))
 
 
 def order_of(order_id: int, renter_id: int, host_id: int, server_id: int, now: int) -> Order:

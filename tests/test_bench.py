@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = [
     *["/marketplace, 500 servers"] * 2,
     *["/wallets, 100 orders on the market"] * 2,
+    *["create_order and cancel_order, 100 other orders"] * 2,
     "marketplace() of the client, 500 servers",
     "start",
     "memory after the start",
