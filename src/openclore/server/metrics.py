@@ -183,19 +183,21 @@ class _Market(Collector):
             yield from _market(found, service.clock())
 
     def _look(self) -> Figures | None:
-        """None: the database does not answer."""
-        with self._lock:
-            started = time.monotonic()
-            if started >= self._fresh_until:
-                try:
-                    with self._service.market.store.reading() as tx:
-                        self._figures = figures.read(tx, self._service.clock())
-                except SQLAlchemyError as error:
-                    log.error("the market's metrics can't be read", error=for_the_log(error))
-                    self._figures = None
-                done = time.monotonic()
-                self._fresh_until = done + max(FRESH_SECONDS, (done - started) / SHARE_MAX)
+        """None: the database does not answer. While somebody looks, others get what was found before."""
+        started = time.monotonic()
+        if started < self._fresh_until or not self._lock.acquire(blocking=False):
             return self._figures
+        try:
+            with self._service.market.store.reading() as tx:
+                self._figures = figures.read(tx, self._service.clock())
+        except SQLAlchemyError as error:
+            log.error("the market's metrics can't be read", error=for_the_log(error))
+            self._figures = None
+        finally:
+            done = time.monotonic()
+            self._fresh_until = done + max(FRESH_SECONDS, (done - started) / SHARE_MAX)
+            self._lock.release()
+        return self._figures
 
 
 def _market(found: Figures, now: int) -> Iterator[Metric]:
