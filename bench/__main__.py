@@ -10,7 +10,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from . import commands, decoding, growth, orders, reply, startup, wallets
+from . import commands, decoding, growth, orders, pace, reply, startup, wallets
 from .measure import FULL, QUICK, NotMeasured, Row
 
 STORIES = {
@@ -18,6 +18,7 @@ STORIES = {
     "wallets": wallets,
     "orders": orders,
     "decoding": decoding,
+    "pace": pace,
     "startup": startup,
     "commands": commands,
 }

@@ -1,7 +1,7 @@
 """`openclore serve` on a market that is full from the start."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +35,11 @@ def sqlite_market(servers: int, orders: int = 0) -> Iterator[Serving]:
 
 
 @contextmanager
-def serving(url: str, filled: Filled) -> Iterator[Serving]:
+def serving(url: str, filled: Filled, settings: Mapping[str, str] | None = None) -> Iterator[Serving]:
+    """`settings` go before those that suit a benchmark."""
     port = free_port()
     words = ("openclore", "serve", "--port", str(port))
-    with running(*words, settings={**SERVE_SETTINGS, "OPENCLORE_DATABASE_URL": url}) as process:
+    chosen = {**SERVE_SETTINGS, "OPENCLORE_DATABASE_URL": url, **(settings or {})}
+    with running(*words, settings=chosen) as process:
         wait_for_answer(process, port, "/readyz")
         yield Serving(port, process.pid, {"auth": filled.secret}, url)

@@ -14,6 +14,8 @@ ROWS = [
     *["/wallets, 100 orders on the market"] * 2,
     *["create_order and cancel_order, 100 other orders"] * 2,
     "marketplace() of the client, 500 servers",
+    "4 processes on one key, 4 s",
+    "4 processes on one key, 4 s: not refused",
     "start",
     "memory after the start",
     "import of the package",
