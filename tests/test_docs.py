@@ -39,7 +39,7 @@ def test_what_is_generated_or_promised_is_up_to_date(tool: str) -> None:
     [
         "README.md",
         "CONTRIBUTING.md",
-        *(f"docs/{n}.md" for n in ("architecture", "autopilot", "host-link", "api", "sandbox")),
+        *(f"docs/{n}.md" for n in ("architecture", "autopilot", "host-link", "money", "api", "sandbox")),
     ],
 )
 def test_links_lead_somewhere(page: str) -> None:

@@ -133,6 +133,16 @@ def tampered(what: str, statement: str, **where: object) -> Any:
             order_id=1,
         ),
         tampered(
+            "minutes in the transfer (rental",
+            "UPDATE transfers SET how = replace(how, 'minutes=0..1 ', 'minutes=0..9 ') WHERE kind = 'rental'",
+            order_id=1,
+        ),
+        tampered(
+            "the price in the transfer (rental",
+            "UPDATE transfers SET how = replace(how, 'price=2 ', 'price=3 ') WHERE kind = 'rental'",
+            order_id=1,
+        ),
+        tampered(
             "from whom the transfer (fees) goes to whom",
             "UPDATE transfers SET debit_id = credit_id, credit_id = debit_id WHERE kind = 'fees'",
             order_id=1,

@@ -184,7 +184,8 @@ def _check_payment(
     basis = statements.parsed(payment.how)
     if basis is None:
         raise _Found("how the transfer was computed", "price, minutes, fees", repr(payment.how), **where)
-    most_minutes = billing.started_minutes(max(0, payment.at - order.created_at))
+    # One more than there were: a meter may start again at the second at which somebody waited for his turn.
+    most_minutes = billing.started_minutes(max(0, payment.at - order.created_at)) + 1
     both = kind == statements.FEES
     for what, expected, found in (
         ("host_fee", order.host_fee, basis.host_fee),
