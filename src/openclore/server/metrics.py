@@ -19,6 +19,7 @@ from prometheus_client import (
     Counter,
     GCCollector,
     Histogram,
+    Info,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
@@ -28,6 +29,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
+from .. import __version__
 from ..api.codes import Code
 from ..rules.orders import State
 from ..store import figures
@@ -79,6 +81,7 @@ class Metrics:
         self._counted: dict[tuple[str, Code | None, int], tuple[Counter, Histogram]] = {}
         self._finished_at = dict.fromkeys(LOOPS, time.monotonic())
         self._current_at = time.monotonic()
+        Info("openclore", "The program.", registry=registry).info({"version": __version__})
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
 

@@ -31,6 +31,7 @@ from ..api.open.endpoints import (
     STREAM_EVENTS,
 )
 from ..api.open.events import LAST_EVENT_ID
+from .requests import REQUEST_ID_HEADER
 
 V1_DOCUMENT = "/openapi/v1.json"
 OPEN_DOCUMENT = "/openapi/open-v1.json"
@@ -290,7 +291,9 @@ def _name(code: Code) -> str:
 
 
 def _headers(*more: str) -> Json:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in (DIALECT_HEADER, *more)}
+    return {
+        name: {"$ref": f"#/components/headers/{name}"} for name in (DIALECT_HEADER, REQUEST_ID_HEADER, *more)
+    }
 
 
 def _ref(name: str) -> Json:
@@ -321,6 +324,12 @@ _COMPONENT_HEADERS: Json = {
         "description": "How this key is spoken to: as documented, or as the public service was recorded.",
         "required": True,
         "schema": {"enum": list(Dialect)},
+    },
+    REQUEST_ID_HEADER: {
+        "description": "The request's own `X-Request-Id`, if it is at most 40 letters, digits and . _ : -, or"
+        " a new one. The market's operator finds a request that failed by it.",
+        "required": True,
+        "schema": {"type": "string"},
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 1}},
     REPLAYED_HEADER: {
