@@ -10,13 +10,15 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from . import commands, decoding, growth, orders, pace, reply, startup, wallets
+from . import billing, commands, decoding, growth, hosts, orders, pace, reply, startup, wallets
 from .measure import FULL, QUICK, NotMeasured, Row
 
 STORIES = {
     "reply": reply,
     "wallets": wallets,
     "orders": orders,
+    "billing": billing,
+    "hosts": hosts,
     "decoding": decoding,
     "pace": pace,
     "startup": startup,

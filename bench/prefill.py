@@ -145,7 +145,17 @@ def order_of(order_id: int, renter_id: int, host_id: int, server_id: int, now: i
 
 
 def order_values(order: Order) -> dict[str, Any]:
+    """As a row."""
     return msgspec.structs.asdict(order) | {"deployment": msgspec.json.encode(order.deployment).decode()}
+
+
+def server_values(server: Server) -> dict[str, Any]:
+    """As a row."""
+    return msgspec.structs.asdict(server) | {
+        "settings": msgspec.json.encode(server.settings).decode(),
+        "specs": msgspec.json.encode(server.specs).decode(),
+        "gpu_array": msgspec.json.encode(server.gpu_array).decode(),
+    }
 
 
 def wallet_values(account_id: int) -> dict[str, Any]:

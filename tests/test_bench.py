@@ -13,6 +13,8 @@ ROWS = [
     *["/marketplace, 500 servers"] * 2,
     *["/wallets, 100 orders on the market"] * 2,
     *["create_order and cancel_order, 100 other orders"] * 2,
+    "320 running orders, billed for an hour",
+    "320 running orders, billed for an hour: posting all",
     "marketplace() of the client, 500 servers",
     "4 processes on one key, 4 s",
     "4 processes on one key, 4 s: not refused",
