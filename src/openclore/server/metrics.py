@@ -8,6 +8,7 @@ import hmac
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,6 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
-from .. import __version__
 from ..api.codes import Code
 from ..rules.orders import State
 from ..store import figures
@@ -81,7 +81,7 @@ class Metrics:
         self._counted: dict[tuple[str, Code | None, int], tuple[Counter, Histogram]] = {}
         self._finished_at = dict.fromkeys(LOOPS, time.monotonic())
         self._current_at = time.monotonic()
-        Info("openclore", "The program.", registry=registry).info({"version": __version__})
+        Info("openclore", "The program.", registry=registry).info({"version": version("openclore")})
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
 
