@@ -133,7 +133,7 @@ def _valkey(ending: ExitStack) -> Any:
         return None
     server = ValkeyServer(port=free_port())
     server.start()
-    ending.callback(server.stop)
+    ending.callback(server.terminate)
     return server
 
 
@@ -143,7 +143,9 @@ def _nginx(folder: Path, addresses: Sequence[str]) -> Running | None:
         return None
     folder.mkdir()
     port, file = free_port(), folder / "nginx.conf"
-    servers = "\n        ".join(f"server {address.removeprefix('http://')};" for address in addresses)
+    servers = "\n        ".join(
+        f"server {address.removeprefix('http://')} max_fails=0;" for address in addresses
+    )
     user = "user root;" if os.geteuid() == 0 else ""
     file.write_text(NGINX.format(folder=folder, port=port, servers=servers, user=user, proxy=PROXY))
     started = _start("nginx", [program, "-p", str(folder), "-c", str(file)], folder, {})
