@@ -1,8 +1,8 @@
 """Keeping a million running orders billed for an hour, on PostgreSQL.
 
 The floor of any billing by ticks is one UPDATE that touches each order's row once. Ours bills by event: while
-no wallet runs dry and no posting is due, an hour costs the market's loop 3,600 looks at which wallets are due.
-That is the first row. The second is what comes at the end of the hour, when every order's cost is posted: the
+no wallet runs dry and no posting is due, an hour costs the market's loop 3,600 looks at which are due. That
+is the first row. The second is what comes at the end of the hour, when every order's cost is posted: the
 market's own `settle_due`, each wallet a transaction with its transfers, hashes and checks. A turn settles a
 part of the wallets, and its time is scaled to all of them.
 """

@@ -15,6 +15,9 @@ ROWS = [
     *["create_order and cancel_order, 100 other orders"] * 2,
     "320 running orders, billed for an hour",
     "320 running orders, billed for an hour: posting all",
+    "20 hosts' links on one process: memory",
+    "20 hosts' links on one process: processor",
+    "20 hosts' links on one process: delivery",
     "marketplace() of the client, 500 servers",
     "4 processes on one key, 4 s",
     "4 processes on one key, 4 s: not refused",
@@ -33,7 +36,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
 
