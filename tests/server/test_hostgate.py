@@ -259,7 +259,11 @@ def test_a_newer_connection_of_the_same_server_takes_over(door: Door) -> None:
         assert wanted.orders[0].order_id == order_seen
 
 
-def test_a_newer_connection_to_another_process_takes_over_too(door: Door) -> None:
+@pytest.mark.parametrize(
+    "older_says",
+    [Beat(generation=1), Beat(generation=1, containers=[Container(order_id=1, state="failed", detail="")])],
+)
+def test_a_newer_connection_to_another_process_takes_over_too(door: Door, older_says: Beat) -> None:
     """The older one hears of it at its next heartbeat, or as soon as there is something to run."""
     _, credential = registered(door)
     other = Service(door.world.market, lambda: door.world.now)
@@ -271,7 +275,7 @@ def test_a_newer_connection_to_another_process_takes_over_too(door: Door) -> Non
         with elsewhere.websocket_connect(LINK_PATH, headers=who) as newer:
             say(newer, hello())
             assert isinstance(hear(newer), Assignments)
-            say(older, Beat(generation=1))
+            say(older, older_says)
             assert hear(older) == Refused(reason="a newer connection of this server took over")
             say(newer, Beat(generation=1))
             assert isinstance(hear(newer), Paid)

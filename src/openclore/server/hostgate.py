@@ -40,7 +40,6 @@ SILENCE_TIMEOUT_SECONDS = 30
 _POLICY_VIOLATION = 1008
 _INTERNAL_ERROR = 1011
 _REGISTER_BYTES_MAX = 4_096
-_REPLACED = "a newer connection of this server took over"
 _FROM_AGENT: msgspec.json.Decoder[FromAgent] = msgspec.json.Decoder(FromAgent)
 
 log = structlog.get_logger()
@@ -76,7 +75,7 @@ def routes(service: Service) -> list[Any]:
             return
         try:
             await _serve(service, socket, server.id)
-        except* _BadMessage as errors:
+        except* (_BadMessage, hosts.LinkReplaced) as errors:
             reason = str(errors.exceptions[0])
             await socket.send_data(msgspec.json.encode(Refused(reason=reason)).decode(), mode="text")
             await socket.close(code=_POLICY_VIOLATION)
@@ -123,7 +122,7 @@ async def _listen(service: Service, socket: Socket, link: Link) -> None:
     while True:
         beat = await _receive(socket, SILENCE_TIMEOUT_SECONDS)
         if not service.links.is_current(link):
-            raise _BadMessage(_REPLACED)
+            raise hosts.LinkReplaced
         if not isinstance(beat, Beat):
             raise _BadMessage("after hello, only beat")
         now = service.clock()
@@ -133,7 +132,9 @@ async def _listen(service: Service, socket: Socket, link: Link) -> None:
         if link.taken_offline or beat.containers != link.containers:
             link.taken_offline = False
             link.containers = beat.containers
-            await service.write(hosts.report, service.market, link.server_id, beat.containers, now)
+            await service.write(
+                hosts.report, service.market, link.server_id, beat.containers, now, link.number
+            )
         link.generation = beat.generation
         link.beat_unanswered = True
         link.wake.set()
@@ -146,12 +147,9 @@ async def _answer(service: Service, socket: Socket, link: Link) -> None:
         await link.wake.wait()
         link.wake.clear()
         answers_beat, link.beat_unanswered = link.beat_unanswered, False
-        try:
-            current = await service.read(
-                hosts.assignments, service.market, link.server_id, service.clock(), link.number
-            )
-        except hosts.LinkReplaced:
-            raise _BadMessage(_REPLACED) from None
+        current = await service.read(
+            hosts.assignments, service.market, link.server_id, service.clock(), link.number
+        )
         held = link.generation if answers_beat else sent
         if held != current.generation:
             await _send(socket, current)

@@ -18,7 +18,10 @@ _EVIDENCE_BATCH = 5_000
 
 
 class LinkReplaced(Exception):
-    """A newer connection of this server took over."""
+    """The connection counts no more; the message is for the agent."""
+
+    def __init__(self) -> None:
+        super().__init__("a newer connection of this server took over")
 
 
 def register(market: Market, init_token: str) -> Registered | None:
@@ -76,14 +79,19 @@ def connect(market: Market, server_id: int, hello: Hello, now: int) -> int:
     return link
 
 
-def report(market: Market, server_id: int, containers: list[Container], now: int) -> None:
+def report(
+    market: Market, server_id: int, containers: list[Container], now: int, link: int | None = None
+) -> None:
     """Take in how the machine's containers are, and count it as online.
+
+    `link` is the number of the connection that says so.
 
     Raises:
         NotFound: the server was removed.
+        LinkReplaced: its agent has connected anew since, maybe to another process.
     """
     with market.store.writing() as tx:
-        server = _present(tx, server_id)
+        server = _present(tx, server_id, link)
         _heard(tx, market, server, now)
         _take_in(tx, market, server_id, containers, now)
 
@@ -128,9 +136,7 @@ def assignments(market: Market, server_id: int, now: int, link: int | None = Non
         LinkReplaced: its agent has connected anew since, maybe to another process.
     """
     with market.store.reading() as tx:
-        server = _present(tx, server_id)
-        if link is not None and link != server.link:
-            raise LinkReplaced
+        server = _present(tx, server_id, link)
         order = orders.holder(tx, server_id)
         wanted = [_assignment(tx, market, order, now)] if order else []
     return Assignments(generation=server.generation, orders=wanted, now=now, background=_background(server))
@@ -163,10 +169,12 @@ def _assignment(tx: Connection, market: Market, order: Order, now: int) -> Assig
     )
 
 
-def _present(tx: Connection, server_id: int) -> Server:
+def _present(tx: Connection, server_id: int, link: int | None = None) -> Server:
     server = servers.by_id(tx, server_id)
     if server is None:
         raise NotFound(f"server {server_id} was removed")
+    if link not in (None, server.link):
+        raise LinkReplaced
     return server
 
 
