@@ -97,7 +97,10 @@ class Cluster:
         for replica in self.replicas:
             replica.process.terminate()
         for replica in self.replicas:
-            replica.process.wait(STOP_SECONDS)
+            try:
+                replica.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                replica.end(signal.SIGKILL)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A market of two processes on one PostgreSQL, with Valkey, and nginx before them if it is installed."""
 
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -164,17 +165,23 @@ def test_without_valkey_everything_goes_on(installation: Installation) -> None:
         cluster.valkey.start()
 
 
-def test_when_the_process_that_acts_is_killed_another_goes_on(installation: Installation) -> None:
+def test_when_the_process_that_acts_is_paused_and_then_killed_another_goes_on(
+    installation: Installation,
+) -> None:
     cluster = installation.cluster
     order_id = rent(installation, cluster.address)
     until(lambda: installation.container_runs(cluster.address, order_id), what="a container")
-    killed = installation.leader()
-    left = next(one for one in cluster.replicas if one is not killed)
-    killed.end(signal.SIGKILL)
+    paused = installation.leader()
+    left = next(one for one in cluster.replicas if one is not paused)
+    paused.process.send_signal(signal.SIGSTOP)
+    until(lambda: installation.leader() is left, what="another to act")
+    paused.process.send_signal(signal.SIGCONT)
+    until(lambda: re.search("another (process acts|one goes on)", paused.log.read_text()))
+    paused.end(signal.SIGKILL)
     where = cluster.address if cluster.balancer else left.address
     assert installation.ask(where, "wallets")["code"] == Code.OK
-    until(lambda: installation.leader() is left, what="another to act")
-    cluster.replicas.remove(killed)
-    cluster.start_replica(int(killed.address.rpartition(":")[2]))
+    cluster.replicas.remove(paused)
+    cluster.start_replica(int(paused.address.rpartition(":")[2]))
     assert installation.container_runs(where, order_id)
     assert installation.ask(where, "cancel_order", {"id": order_id})["code"] == Code.OK
+    assert installation.leader() is left
