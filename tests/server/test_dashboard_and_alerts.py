@@ -60,6 +60,12 @@ def test_values_that_are_asked_for_exist(found: Samples) -> None:
                 assert label == "code" or value in known, f"{where}: {label}={value}"
 
 
+def test_every_metric_of_ours_is_documented(found: Samples) -> None:
+    page = (DEPLOY.parent / "docs" / "operating.md").read_text()
+    ours = {re.sub("_(bucket|count|sum)$", "", name) for name in found if name.startswith("openclore_")}
+    assert [name for name in sorted(ours) if f"`{name}`" not in page] == []
+
+
 def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
     assert len({rule["alert"] for rule in RULES}) == len(RULES)
     for rule in RULES:
