@@ -14,7 +14,7 @@ from .alerts import plan_alerts
 from .file import File
 from .memory import Memory, Refusal
 from .observation import Observation
-from .pricing import plan_prices
+from .pricing import not_made, plan_prices, without
 from .servers import merged
 from .settings import plan_settings
 
@@ -49,7 +49,7 @@ def make_plan(file: File, seen: Observation, memory: Memory, now: int, notes: tu
         events_after=seen.events_after,
         refused=refused,
         alerts=plan_alerts(file, seen, memory.alerts, notes, now),
-        prices=prices.memory,
+        prices=without(prices.memory, memory.prices, refused),
     )
     return Plan((*due, *machines.actions), after, notes)
 
@@ -57,6 +57,8 @@ def make_plan(file: File, seen: Observation, memory: Memory, now: int, notes: tu
 def done(memory: Memory, outcome: Outcome) -> Memory:
     """The memory after an action."""
     action = outcome.action
+    if isinstance(action, SetSettings) and not (outcome.done or outcome.unknown):
+        memory = msgspec.structs.replace(memory, prices=not_made(memory.prices, action, outcome.at))
     if isinstance(action, SetSettings) and outcome.refused:
         refusal = Refusal(outcome.at + REFUSED_SECONDS, outcome.detail)
         return msgspec.structs.replace(memory, refused={**memory.refused, action.server: refusal})

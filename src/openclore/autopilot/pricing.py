@@ -10,7 +10,7 @@ readings.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -65,6 +65,37 @@ def plan_prices(
             remembered |= changed
             notes += [Note(for_=f"pricing.{name}", text=f"{server}: {text}") for text in said]
     return Part(merged(actions), remembered, tuple(notes))
+
+
+def without(
+    prices: Mapping[str, PriceMemory], before: Mapping[str, PriceMemory], servers: Container[str]
+) -> dict[str, PriceMemory]:
+    """The memory after a plan, as it was before for servers that are left alone."""
+    kept = {price: known for price, known in prices.items() if _server_of(price) not in servers}
+    return kept | {price: known for price, known in before.items() if _server_of(price) in servers}
+
+
+def not_made(prices: Mapping[str, PriceMemory], action: SetSettings, now: int) -> Mapping[str, PriceMemory]:
+    """The memory after an action of the last plan that was not carried out, without its changes of prices."""
+    if not any(table.startswith("pricing.") for table in action.for_.split(", ")):
+        return prices
+    last = {
+        price: known.changes[-1].at
+        for price, known in prices.items()
+        if _server_of(price) == action.server and known.changes and known.changes[-1].at <= now
+    }
+    planned_at = max(last.values(), default=None)
+    undone = {
+        price: PriceMemory(changes=prices[price].changes[:-1])
+        for price, at in last.items()
+        if at == planned_at
+    }
+    return {**prices, **undone}
+
+
+def _server_of(price: str) -> str:
+    """A key of the memory begins with the server, whose name may hold spaces."""
+    return price.rsplit(" ", 2)[0]
 
 
 # What makes no sense --------------------------------------------------------------------------------
@@ -503,7 +534,8 @@ def _lately(past: PriceMemory, now: int) -> Iterator[float]:
 
 
 def _remembered(past: PriceMemory, price: _Price, number: float, now: int) -> PriceMemory:
-    recent = tuple(change for change in past.changes if now - change.at < HOUR_SECONDS)
+    last = past.changes[-1:]
+    recent = tuple(change for change in past.changes[:-1] if now - change.at < HOUR_SECONDS) + last
     change = PriceChange(at=now, before=price.usd or 0.0, after=number * price.rate)
     return PriceMemory(changes=(*recent, change))
 
