@@ -158,13 +158,41 @@ def test_an_order_that_moved_to_another_server_is_not_ours(market: FakeMarket, o
 
 
 def test_those_that_are_over_are_asked_for_when_one_is_gone(market: FakeMarket, observer: Observer):
+    memory = Memory(name="m", fleets={"a": FleetMemory()})
     market.parts["orders"] = [Order(id=5, si=1)]
-    assert look(observer).ended is None
+    assert look(observer, memory=memory).ended is None
     market.parts["orders"] = [Order(id=5, si=1, expired=True)]
-    seen = look(observer)
+    seen = look(observer, memory=memory)
     assert seen.orders is not None
     assert seen.ended is not None
     assert (list(seen.orders.value), list(seen.ended.value)) == ([], [5])
+
+
+def test_those_that_are_over_are_asked_for_by_a_new_fleet(market: FakeMarket, observer: Observer):
+    market.parts["orders"] = [Order(id=5, si=1, expired=True)]
+    seen = look(observer)
+    assert seen.ended is not None
+    assert list(seen.ended.value) == [5]
+
+
+def test_the_orders_are_read_last_and_nobody_waits_for_each_of_many(market: FakeMarket, observer: Observer):
+    market.parts["servers"] = [MyServer(id=n + 1, name=f"rig-{n}") for n in range(9)]
+    market.parts |= {f"config rig-{n}": NetworkError("hangs") for n in range(9)}
+    look(observer, FLEET + '[settings.s]\nservers = ["*"]\nmrl_hours = 24\n')
+    assert len([call for call in market.calls if call.startswith("config")]) == 1
+    assert market.calls[-1] == "orders"
+    look(observer, FLEET + '[settings.s]\nservers = ["*"]\nmrl_hours = 24\n')
+    assert len({call for call in market.calls if call.startswith("config")}) == 2
+
+
+def test_an_account_that_had_servers_and_has_none_is_believed_at_the_third_time(
+    market: FakeMarket, observer: Observer
+):
+    market.parts["servers"] = [MyServer(id=1, name="rig-1")]
+    look(observer, PRICING)
+    market.parts["servers"] = []
+    counts = [len(look(observer, PRICING).servers.value) for _ in range(3)]  # type: ignore[union-attr]
+    assert counts == [1, 1, 0]
 
 
 def test_a_rate_that_jumps_counts_once_it_is_seen_twice(market: FakeMarket, observer: Observer):

@@ -81,6 +81,10 @@ def test_a_missing_variable_is_named_with_its_line():
         ),
         ("pricing = 3", "line 1: pricing: must be tables with names, such as [pricing.example]"),
         ("a = ", "line 1: Invalid value, which is not TOML"),
+        ("every = 99999999999", "line 1: every: must not be longer than a year"),
+        ("# \u2028\nevry = 1", "line 2: evry: there is no such member; did you mean every?"),
+        ("x = " + "9" * 5_000, "line 1: "),
+        ("x = " + "[" * 5_000, "line 1: too deep, which is not TOML"),
         ("every = '5m'\nstale_after = '1m'", "line 2: stale_after: must not be shorter than every (5m)"),
         ("[messages]\ntimezone = 'Mars/Base'", "line 2: messages.timezone: is no timezone; write it like"),
         ("[budget]\nper_day = 0", "line 2: budget.per_day: must be above 0"),
@@ -104,6 +108,12 @@ def test_everything_wrong_is_said_at_once_in_the_order_of_lines():
 def test_no_message_repeats_what_may_be_secret():
     found = problems('notify = "json://user:secret@host"\n[fleets.a]\nenv = {KEY = ["secret"]}\n')
     assert "secret" not in "".join(found)
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_text(tmp_path: Path):
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbfevery = '7s'\r\n")
+    assert load(path).every == 7
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path: Path):

@@ -1,12 +1,17 @@
 """Rounds on a real market: whatever moment one ends at, the next goes on as if it had not ended."""
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from openclore.autopilot.memory import FleetMemory
 from openclore.autopilot.notify import Postman
+from openclore.autopilot.observe import Stopped
 from openclore.autopilot.probes import Prober
 from openclore.autopilot.reading import Given, Source, read
 from openclore.autopilot.remember import Keeper
@@ -134,33 +139,70 @@ def test_settings_are_set_once_and_nothing_more_is_done(sandbox: Sandbox, tmp_pa
 
 
 def test_a_round_told_to_stop_begins_nothing_more(sandbox: Sandbox, tmp_path: Path) -> None:
+    class Stopping:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(clore, name)
+
+        def my_orders(self, return_completed: bool = False) -> Any:
+            runner.stop()
+            return clore.my_orders(return_completed)
+
     with (
         sandbox.client() as clore,
         Keeper(tmp_path / "m.sqlite", (clore.base_url, clore.key_digest)) as keeper,
     ):
-        file = FLEET.format(image="ubuntu:stopped")
-        runner = a_runner(sandbox, clore, file, keeper)
-        runner.stop()
-        runner.once()
+        file = FLEET.format(image="ubuntu:stopped").replace("pair", "stopped")
+        keeper.keep(msgspec.structs.replace(keeper.memory, fleets={"stopped": FleetMemory()}))
+        runner = a_runner(sandbox, Stopping(), file, keeper)
+        assert len(runner.once().actions) == 2
         assert [order for order in sandbox.orders().values() if order.image == "ubuntu:stopped"] == []
-        assert not keeper.memory.fleets["pair"].intents
+        assert not keeper.memory.fleets["stopped"].intents
+        with pytest.raises(Stopped):
+            runner.once()
         assert len(a_runner(sandbox, clore, file, keeper).once().actions) == 2
 
 
-def test_an_edit_is_followed_and_a_broken_one_is_told_and_not_followed(
+def test_a_round_whose_actions_take_long_does_not_act_on_what_it_saw_long_ago(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(clore, name)
+
+        def create_order(self, **members: Any) -> Any:
+            sandbox.clock.turn(minutes=6)
+            return clore.create_order(**members)
+
+    with (
+        sandbox.client() as clore,
+        Keeper(tmp_path / "m.sqlite", (clore.base_url, clore.key_digest)) as keeper,
+    ):
+        runner = a_runner(sandbox, Slow(), FLEET.format(image="ubuntu:slow"), keeper)
+        assert len(runner.once().actions) == 2
+        assert len([order for order in sandbox.orders().values() if order.image == "ubuntu:slow"]) == 1
+        assert not keeper.memory.fleets["pair"].intents
+
+
+def test_an_edit_is_followed_and_a_broken_one_is_told_and_not_followed(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
+
+    def edited(text: str) -> bool:
+        path.write_text(text)
+        assert not source.reload(), "it may not be written to its end"
+        an_hour_ago = time.time() - 3_600 + len(text)
+        os.utime(path, (an_hour_ago, an_hour_ago))
+        return source.reload()
+
     path.write_text('every = "7s"')
     source = Source(path)
     assert source.file.every == 7
-    path.write_text('every = "7x"')
-    assert source.reload()
+    assert edited('every = "7x"')
     assert (source.file.every, "7x" in str(source.problem)) == (7, True)
     assert not source.reload()
-    path.write_text('every = "90s"')
-    assert source.reload()
+    assert edited('every = "90s"')
     assert (source.file.every, source.problem) == (90, None)
+    assert edited("\n")
+    assert (source.file.every, "is empty" in str(source.problem)) == (90, True)
     path.unlink()
     assert source.reload()
     assert source.file.every == 90

@@ -55,6 +55,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
         orders: the account's active orders by id; `ended` those that are over (read when one is gone).
         spot: bids by server id, for servers on which fleets have or consider bids.
         rates: dollars for one unit, by currency, as far as the market tells.
+        doubted: rates that jumped and were seen once only; `rates` has what they were before.
         events: those after the memory's cursor, oldest first; `events_after` is the next cursor.
         probes: what checks of machines said, by order id.
         scale: the number a fleet's command or address gave.
@@ -71,6 +72,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     spot: Mapping[int, Reading[SpotMarket]] = {}
     fees: Reading[RenterFeesReply] | None = None
     rates: Mapping[str, float] = {}
+    doubted: Mapping[str, float] = {}
     events: tuple[Event, ...] = ()
     events_after: int = 0
     probes: Mapping[int, Reading[Probe]] = {}
@@ -80,17 +82,17 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fresh(reading: Reading[T] | None, now: int, stale_after: int) -> T | None:
-    """The value, unless it was read longer ago than that, or never."""
-    return reading.value if reading is not None and now - reading.at <= stale_after else None
+    """The value, unless it was read longer ago than that, never, or by a clock that was set back since."""
+    return reading.value if reading is not None and 0 <= now - reading.at <= stale_after else None
 
 
 def rates_of(offers: Iterable[Offer], markets: Iterable[SpotMarket] = ()) -> dict[str, float]:
     """Dollars for one unit of each currency, as far as the market tells.
 
-    A bid's market says it outright; offers say it by stating the same price in the coin and in dollars, of
-    which the middle one counts, as some are stated by the host and not by the market.
+    A bid's market says it outright; offers say it by stating the same price in the coin and in dollars. The
+    middle one of all counts, as some are stated by the host and not by the market.
     """
-    told: dict[str, list[float]] = {Currency.BITCOIN: [], Currency.CLORE: []}
+    told: dict[str, list[float]] = {Currency.BITCOIN.value: [], Currency.CLORE.value: []}
     for offer in offers:
         price = offer.price
         if price is None or price.on_demand is None or price.usd is None:
@@ -100,7 +102,9 @@ def rates_of(offers: Iterable[Offer], markets: Iterable[SpotMarket] = ()) -> dic
             amount = price.on_demand.get(currency)
             if amount and usd and math.isfinite(usd / amount):
                 told[currency].append(usd / amount)
-    rates = {str(currency): statistics.median(values) for currency, values in told.items() if values}
     for market in markets:
-        rates |= {name: rate for name, rate in (market.currency_rates_in_usd or {}).items() if rate}
+        for name, rate in (market.currency_rates_in_usd or {}).items():
+            if rate and rate > 0 and math.isfinite(rate):
+                told.setdefault(name, []).append(rate)
+    rates = {str(currency): statistics.median(values) for currency, values in told.items() if values}
     return rates | {Currency.USD.value: 1.0}

@@ -14,7 +14,7 @@ from openclore.api.orders import Order
 from openclore.api.servers import MyServer, ServerConfig
 from openclore.api.spot import SpotMarket
 from openclore.api.wallets import Wallet
-from openclore.client.errors import CloreError, SetupError, SignInError
+from openclore.client.errors import CloreError, NetworkError, SetupError, SignInError
 
 from .file import (
     Check,
@@ -45,14 +45,18 @@ from .observation import (
     Observation,
     Probe,
     Reading,
+    fresh,
     rates_of,
 )
 
 T = TypeVar("T")
+K = TypeVar("K", int, str)
 
 FEES_EVERY_SECONDS = 3_600
 SINGLE_READS_MAX = 30
-"""Of servers, and of markets of bids, in one round; those read longest ago come first."""
+"""Of servers, and of markets of bids, in one round; more where else some would always be old."""
+EMPTIED_ROUNDS = 3
+"""An account that had servers and has none is believed after so many rounds."""
 EVENTS_PAGE = 1_000
 RATE_JUMP = 1.5
 """No coin does that from one round to the next; an answer that is nonsense does."""
@@ -80,40 +84,55 @@ class Prober(Protocol):
     def numbers(self, scales: Mapping[str, Scale]) -> Mapping[str, int | Failed]: ...
 
 
+class Stopped(Exception):
+    """Nobody waits for the rest."""
+
+
 class Observer:
     """
     Args:
         date: Unix seconds.
+        stopped: asked before each request.
     """
 
-    def __init__(self, clore: Market, prober: Prober, date: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clore: Market,
+        prober: Prober,
+        date: Callable[[], float],
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._clore = clore
         self._prober = prober
         self._date = date
+        self._stopped = stopped
         self._seen = Observation()
         self._failed: dict[str, Failed] = {}
+        self._tried_at: dict[str, int] = {}
+        self._emptied: dict[str, int] = {}
+        self._rates_at = 0
         self._doubted: dict[str, float] = {}
 
     def observe(self, file: File, memory: Memory) -> Observation:
-        """What there is now, as far as the file needs to know.
+        """What there is now, as far as the file needs to know. The orders, which cost money, are read last.
 
         Raises:
-            SignInError: the key was never accepted.
+            Stopped: it was told to.
         """
         before, self._failed = self._seen, {}
         needs = _Needs(file)
         wallets = self._read(WALLETS, self._wallets, needs.wallets, before.wallets)
         servers = self._read(SERVERS, self._servers, needs.servers, before.servers)
-        configs = self._configs(servers, needs, before.configs)
-        orders, ended = self._orders(needs, memory, before)
-        spot = self._spot(orders, needs.spot, before.spot)
-        offers = self._offers(needs.offers, orders, servers, before.offers)
         fees = before.fees
         if fees is None or self._now() - fees.at >= FEES_EVERY_SECONDS:
             fees = self._read(FEES, self._clore.renter_fees, needs.fees, before.fees)
         events, events_after = self._events(needs.events, memory.events_after)
-        probes = self._probes(file, memory, orders)
-        scale = self._scale(file, before.scale)
+        configs = self._configs(file, servers, needs, before.configs)
+        spot = self._spot(file, memory, before) if needs.spot else {}
+        offers = self._read(OFFERS, self._clore.marketplace, needs.offers, before.offers)
+        orders, ended = self._orders(needs, memory, before)
+        offers = self._ours(offers, orders, servers, before.offers)
+        rates, doubted = self._rates(file, offers, spot, before.rates)
         self._seen = Observation(
             wallets=wallets,
             offers=offers,
@@ -123,11 +142,12 @@ class Observer:
             ended=ended,
             spot=spot,
             fees=fees,
-            rates=self._rates(offers, spot, before.rates),
+            rates=rates,
+            doubted=doubted,
             events=events,
             events_after=events_after,
-            probes=probes,
-            scale=scale,
+            probes=self._probes(file, memory, orders),
+            scale=self._scale(file, before.scale),
             has_open=bool(self._clore.has_open),
             failed=self._failed,
         )
@@ -139,15 +159,56 @@ class Observer:
     def _read(
         self, part: str, call: Callable[[], T], needed: bool, before: Reading[T] | None
     ) -> Reading[T] | None:
-        """What it says now, or what it said last if it can't be read."""
+        """What it says now, or what it said last if it can't be read, or lost everything at once."""
         if not needed:
             return None
+        self._go_on()
         at = self._now()
         try:
-            return Reading(call(), at)
+            value = call()
         except CloreError as error:
-            self._failed[part] = Failed(str(error), final=isinstance(error, SignInError | SetupError))
+            self._failed[part] = _why(error)
             return before
+        emptied = isinstance(value, list | dict) and not value and before is not None and bool(before.value)
+        self._emptied[part] = self._emptied.get(part, 0) + 1 if emptied else 0
+        if 0 < self._emptied[part] < EMPTIED_ROUNDS and part in (WALLETS, SERVERS, OFFERS):
+            self._failed[part] = Failed("the answer is empty, where there was something a moment ago")
+            return before
+        return Reading(value, at)
+
+    def _each(
+        self,
+        part: str,
+        names: Iterable[K],
+        before: Mapping[K, Reading[T]],
+        call: Callable[[K], T],
+        file: File,
+    ) -> dict[K, Reading[T]]:
+        """A reading of each, those asked for longest ago first, as many as there is time for in a round.
+
+        When nobody answers, the rest waits for the next round.
+        """
+        wanted = list(dict.fromkeys(names))
+        kept = {name: before[name] for name in wanted if name in before}
+        until = self._date() + file.stale_after / 2
+        rounds = max(1, file.stale_after // max(1, file.every))
+        first = sorted(wanted, key=lambda name: self._tried_at.get(f"{part} {name}", 0))
+        for name in first[: max(SINGLE_READS_MAX, -(-len(wanted) // rounds))]:
+            self._go_on()
+            at = self._tried_at[f"{part} {name}"] = self._now()
+            if at > until:
+                break
+            try:
+                kept[name] = Reading(call(name), at)
+            except CloreError as error:
+                self._failed[f"{part} {name}"] = _why(error)
+                if isinstance(error, NetworkError):
+                    break
+        return kept
+
+    def _go_on(self) -> None:
+        if self._stopped():
+            raise Stopped
 
     def _wallets(self) -> dict[str, float]:
         found = self._clore.wallets()
@@ -158,17 +219,13 @@ class Observer:
 
     def _configs(
         self,
+        file: File,
         servers: Reading[dict[str, MyServer]] | None,
         needs: "_Needs",
         before: Mapping[str, Reading[ServerConfig]],
     ) -> dict[str, Reading[ServerConfig]]:
         names = [name for name in (servers.value if servers else ()) if needs.config_of(name)]
-        kept = {name: before[name] for name in names if name in before}
-        for name in _longest_ago(names, kept):
-            config = self._read(f"server {name}", lambda n=name: self._clore.server_config(n), True, None)  # type: ignore[misc]
-            if config is not None:
-                kept[name] = config
-        return kept
+        return self._each("server", names, before, self._clore.server_config, file)
 
     def _orders(
         self, needs: "_Needs", memory: Memory, before: Observation
@@ -191,7 +248,8 @@ class Observer:
             )
             return before.orders, before.ended
         known = set(before.orders.value if before.orders else ()) | _remembered(memory)
-        unclear = any(fleet.intents for fleet in memory.fleets.values())
+        new = not needs.fleets <= memory.fleets.keys()
+        unclear = new or any(fleet.intents for fleet in memory.fleets.values())
         if known <= orders.value.keys() and not (unclear or needs.ended):
             return orders, before.ended
         whole = self._read(ORDERS, lambda: self._clore.my_orders(return_completed=True), True, None)
@@ -201,35 +259,22 @@ class Observer:
         active = [order for order in whole.value if not order.expired]
         return Reading(_by_id(active), whole.at), Reading(_by_id(over), whole.at)
 
-    def _spot(
-        self,
-        orders: Reading[dict[int, Order]] | None,
-        needed: bool,
-        before: Mapping[int, Reading[SpotMarket]],
-    ) -> dict[int, Reading[SpotMarket]]:
-        """The bids on servers on which we bid."""
-        active = orders.value.values() if orders and needed else ()
-        servers = [order.si for order in active if order.spot and order.si is not None]
-        kept = {server: before[server] for server in servers if server in before}
-        for server in _longest_ago(servers, kept):
-            market = self._read(
-                f"bids on server {server}",
-                lambda s=server: self._clore.spot_marketplace(s),  # type: ignore[misc]
-                True,
-                None,
-            )
-            if market is not None:
-                kept[server] = market
-        return kept
+    def _spot(self, file: File, memory: Memory, before: Observation) -> dict[int, Reading[SpotMarket]]:
+        """The bids on servers on which we bid, as far as is known before the orders are read."""
+        orders = before.orders.value.values() if before.orders else ()
+        servers = [order.si for order in orders if order.spot and order.si is not None]
+        machines = (machine for fleet in memory.fleets.values() for machine in fleet.machines.values())
+        servers += [machine.server_id for machine in machines if machine.type == "spot"]
+        return self._each("bids on server", servers, before.spot, self._clore.spot_marketplace, file)
 
-    def _offers(
+    def _ours(
         self,
-        needed: bool,
+        offers: Reading[list[Offer]] | None,
         orders: Reading[dict[int, Order]] | None,
         servers: Reading[dict[str, MyServer]] | None,
         before: Reading[list[Offer]] | None,
     ) -> Reading[list[Offer]] | None:
-        offers = self._read(OFFERS, self._clore.marketplace, needed, before)
+        """The offers, unless a machine of ours is another one there."""
         if offers is None or OFFERS in self._failed:
             return offers
         models = {order.si: order.specs for order in (orders.value.values() if orders else ())}
@@ -246,13 +291,20 @@ class Observer:
 
     def _rates(
         self,
+        file: File,
         offers: Reading[list[Offer]] | None,
         spot: Mapping[int, Reading[SpotMarket]],
         before: Mapping[str, float],
-    ) -> dict[str, float]:
-        """Dollars for a unit; a rate that jumps counts once it is seen twice."""
-        told = rates_of(offers.value if offers else (), (market.value for market in spot.values()))
-        rates = {**before, **told}
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Dollars for a unit, and the rates that jumped, which count once they are seen twice."""
+        now = self._now()
+        markets = [market.value for market in spot.values() if fresh(market, now, file.stale_after)]
+        listed = fresh(offers, now, file.stale_after)
+        told = rates_of(listed or (), markets)
+        if listed is not None or markets:
+            self._rates_at = now
+        old = now - self._rates_at > file.stale_after
+        rates = told if old else {**before, **told}
         doubted = {}
         for currency, rate in told.items():
             usual = before.get(currency, rate)
@@ -263,7 +315,7 @@ class Observer:
                     f"it jumped from {usual:g} to {rate:g} dollars"
                 )
         self._doubted = doubted
-        return rates
+        return rates, doubted
 
     def _events(self, needed: bool, after: int | None) -> tuple[tuple[Event, ...], int]:
         """What happened since; without a cursor only where the log ends now."""
@@ -327,6 +379,7 @@ class _Needs:
         self.ended = alert(OrderFailed)
         self.spot = alert(Outbid) or bool(file.fleets)
         self.fees = hours or bool(file.fleets)
+        self.fleets = file.fleets.keys()
         self.events = alert(Happened)
         rented = [one for one in file.alerts.values() if isinstance(one, ServerRented | ServerFree)]
         named = [*file.pricing.values(), *file.settings.values(), *rented]
@@ -340,10 +393,8 @@ def _near(rate: float, other: float) -> bool:
     return other / RATE_JUMP <= rate <= other * RATE_JUMP
 
 
-def _longest_ago(names: Iterable[Any], read: Mapping[Any, Reading[Any]]) -> list[Any]:
-    """Those to read in this round."""
-    at = {name: read[name].at if name in read else 0 for name in dict.fromkeys(names)}
-    return sorted(at, key=lambda name: at[name])[:SINGLE_READS_MAX]
+def _why(error: CloreError) -> Failed:
+    return Failed(str(error), final=isinstance(error, SignInError | SetupError))
 
 
 def _by_id(orders: Iterable[Order]) -> dict[int, Order]:

@@ -8,6 +8,7 @@ import difflib
 import math
 import os
 import re
+import time
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ T = TypeVar("T")
 NAMED: dict[str, Any] = {"alerts": Alert, "pricing": Pricing, "settings": Settings, "fleets": Fleet}
 """The tables whose members have names of the writer's choice."""
 REQUIRED = "is required"
+SETTLED_SECONDS = 2.0
+SPAN_SECONDS_MAX = 366 * 86_400
 _VARIABLE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_ -]{0,63}", re.ASCII)
 
@@ -61,7 +64,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> File:
         FileError: it can't be read, or not be followed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as problem:
         raise FileError([Problem(None, "", f"{path} can't be read: {problem.strerror}")]) from None
     except UnicodeDecodeError:
@@ -77,9 +80,10 @@ def read(text: str, environ: Mapping[str, str] = os.environ) -> File:
     """
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers too long, tables too deep
         what, _, where = str(error).partition(" (at ")
         line = re.search(r"line (\d+)", where)
+        what = "too deep" if isinstance(error, RecursionError) else what
         end = text.count("\n") + 1
         raise FileError([Problem(int(line[1]) if line else end, "", f"{what}, which is not TOML")]) from None
     reader = _Reader(environ)
@@ -109,15 +113,22 @@ class Source:
         self.problem: FileError | None = None
 
     def reload(self) -> bool:
-        """Look whether it was edited, and follow it if so; whether anything is new."""
+        """Look whether it was edited, and follow it if so; whether anything is new.
+
+        What was written a moment ago may not be written to its end: it waits for the next look.
+        """
         stamp = self._stamped()
-        if stamp == self._stamp:
+        if stamp == self._stamp or (stamp and 0 <= time.time() - stamp[0] / 1e9 < SETTLED_SECONDS):
             return False
         self._stamp = stamp
         try:
+            if stamp and not self.path.read_bytes().strip():
+                raise FileError([Problem(None, "", f"{self.path} is empty; remove its tables one by one")])
             self.file, self.problem = load(self.path), None
-        except FileError as problem:
-            self.problem = problem
+        except (FileError, OSError) as problem:
+            self.problem = (
+                problem if isinstance(problem, FileError) else FileError([Problem(None, "", str(problem))])
+            )
         return True
 
     def _stamped(self) -> tuple[int, int, int] | None:
@@ -217,7 +228,10 @@ def _special(kind: type, value: Any) -> Any:
             or (isinstance(value, int) and value < 0)
         ):
             raise ValueError('must be a length of time, such as "90s", "5m", "1d12h"')
-        return Span(value if isinstance(value, int) else seconds_of(value))
+        seconds = value if isinstance(value, int) else seconds_of(value)
+        if seconds > SPAN_SECONDS_MAX:
+            raise ValueError("must not be longer than a year")
+        return Span(seconds)
     if not isinstance(value, str) or not value:
         raise ValueError("must be text")
     if kind is Coin:
@@ -341,7 +355,7 @@ class _Lines:
         self._found: dict[tuple[str, ...], int] = {}
         table: tuple[str, ...] = ()
         quotes = ""
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if quotes:
                 quotes = "" if quotes in line else quotes
                 continue

@@ -17,16 +17,18 @@ import msgspec
 
 from .act import Market as ActingMarket
 from .act import carry_out
-from .actions import Note, Outcome
+from .actions import CancelOrder, Note, Outcome
 from .file import File
 from .memory import AlertsMemory, Memory
 from .observation import Observation
 from .observe import Market as SeenMarket
-from .observe import Observer, Prober
+from .observe import Observer, Prober, Stopped
 from .plan import Plan, done, make_plan
 from .reading import Given, Source
 from .remember import Known, NotKeptError
 from .words import sentence
+
+NOT_BEGUN = "not begun"
 
 
 class Market(SeenMarket, ActingMarket, Protocol):
@@ -70,11 +72,11 @@ class Runner:
         self._clore = clore
         self._source = source
         self._keeper = keeper
-        self._observer = Observer(clore, prober, date)
         self._postman = postman
         self._tell = tell
         self._date = date
         self._stopped = threading.Event()
+        self._observer = Observer(clore, prober, date, self._stopped.is_set)
         self._sleep = sleep or self._stopped.wait
         self._told: set[tuple[str, str]] = set()
 
@@ -90,23 +92,30 @@ class Runner:
                 self.once()
             except NotKeptError as problem:
                 self._tell(str(problem))
+            except Stopped:
+                return
             if not self._stopped.is_set():
                 self._sleep(max(0.0, self._source.file.every - (self._date() - began)))
 
     def once(self) -> Plan:
         """One round; the plan that was carried out.
 
+        What it saw may get old while it acts: then only cancelling goes on.
+
         Raises:
             NotKeptError: the memory can't be written; no action was begun that is not in it.
+            Stopped: it was told to, before anything was decided.
         """
         self._follow_edits()
         file = self._source.file
+        began = self._date()
         seen, plan = look_and_plan(file, self._observer, self._keeper.memory, self._date, self._file_notes())
         self._keeper.keep(plan.memory, known=_known(seen, plan, int(self._date())))
         self._say_news(seen, plan)
         for action in plan.actions:
-            if self._stopped.is_set():
-                outcome = Outcome(action=action, at=int(self._date()), done=False, detail="not begun")
+            old = self._date() - began > file.stale_after and not isinstance(action, CancelOrder)
+            if self._stopped.is_set() or old:
+                outcome = Outcome(action=action, at=int(self._date()), done=False, detail=NOT_BEGUN)
             else:
                 outcome = carry_out(self._clore, file, action, self._date)
             self._keeper.keep(done(self._keeper.memory, outcome), outcome)
