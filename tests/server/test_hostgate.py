@@ -22,6 +22,7 @@ from openclore.api.hostlink import (
 )
 from openclore.server.app import build
 from openclore.server.service import Service
+from openclore.store.store import Store
 from openclore.usecases import hosts, servers
 
 from ..processes import until
@@ -259,12 +260,43 @@ def test_a_newer_connection_of_the_same_server_takes_over(door: Door) -> None:
         assert wanted.orders[0].order_id == order_seen
 
 
+def test_a_quiet_host_is_looked_up_once_a_minute_and_when_something_happens(door: Door) -> None:
+    _, credential = registered(door)
+    looks: list[int] = []
+    read = door.service.read
+
+    async def counted(use_case: Any, *args: Any, **kwargs: Any) -> Any:
+        looks.extend([1] if use_case is hosts.assignments else [])
+        return await read(use_case, *args, **kwargs)
+
+    door.service.read = counted  # type: ignore[method-assign]
+    with linked(door, credential) as link:
+        say(link, hello())
+        first = hear(link)
+        assert isinstance(first, Assignments)
+        generation = first.generation
+        before = len(looks)
+        for _ in range(5):
+            door.world.now += 5
+            say(link, Beat(generation=generation))
+            assert hear(link) == Paid(paid_until={}, now=door.world.now)
+        assert len(looks) == before
+        for _ in range(12):
+            door.world.now += 5
+            say(link, Beat(generation=generation))
+            assert isinstance(hear(link), Paid)
+        assert len(looks) == before + 1
+
+
 @pytest.mark.parametrize(
     "older_says",
     [Beat(generation=1), Beat(generation=1, containers=[Container(order_id=1, state="failed", detail="")])],
 )
-def test_a_newer_connection_to_another_process_takes_over_too(door: Door, older_says: Beat) -> None:
+def test_a_newer_connection_to_another_process_takes_over_too(
+    door: Door, older_says: Beat, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The older one hears of it at its next heartbeat, or as soon as there is something to run."""
+    monkeypatch.setattr(Store, "shared", True)
     _, credential = registered(door)
     other = Service(door.world.market, lambda: door.world.now)
     other.start()

@@ -25,6 +25,7 @@ class Link:
     containers: list[Container] = field(default_factory=list)
     beat_unanswered: bool = False
     taken_offline: bool = False
+    changed: bool = True
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -53,6 +54,7 @@ class Links:
         for server_id in server_ids:
             link = self._by_server.get(server_id)
             if link is not None:
+                link.changed = True
                 link.loop.call_soon_threadsafe(link.wake.set)
 
     def take_offline(self, server_ids: Iterable[int]) -> None:
