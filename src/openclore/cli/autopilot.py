@@ -7,19 +7,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options
 from .backtest import backtest
 from .errors import guarded
-from .output import Column, amount, local_time, log_json, log_text, say, show_facts, show_json, show_table
+from .output import (
+    Column,
+    amount,
+    clean,
+    local_time,
+    log_json,
+    log_text,
+    say,
+    show_facts,
+    show_json,
+    show_table,
+)
 
 if TYPE_CHECKING:
     from openclore.autopilot.file import File
     from openclore.autopilot.memory import Machine, Memory
     from openclore.autopilot.plan import Plan
+    from openclore.autopilot.remember import Done, Known
     from openclore.client import Clore
 
 autopilot = typer.Typer(
@@ -49,11 +61,6 @@ MACHINES = [
     Column("$/H", justify="right"),
     Column("SPENT $", justify="right", rank=3),
     Column("STATE"),
-]
-LOG = [
-    Column("TIME", rank=2),
-    Column("WHAT", flexible=True),
-    Column("OUTCOME", rank=1, flexible=True),
 ]
 
 
@@ -138,7 +145,7 @@ def run(
 
     source = Source(file)
     log = log_json if json else log_text
-    with options.client(profile, base_url) as clore:
+    with options.client(profile, base_url, attempts=2) as clore:
         path, market = _place(clore, file, memory)
         if clore.key_digest and not path.exists():
             clore.wallets()  # a wrong key or address is an error here, and a message to people later on
@@ -164,7 +171,11 @@ def status(
 ) -> None:
     """Show what is remembered: the last round, machines, money spent, the last actions. Asks no market."""
     from openclore.autopilot.remember import glance
+    from openclore.autopilot.words import sentence
+    from openclore.client import SetupError
 
+    if not file.exists():
+        raise SetupError(f"There is no file {file}.")
     with options.client(profile, base_url) as clore:
         path, market = _place(clore, file, memory)
     found = glance(path, market, LOG_ROWS)
@@ -172,27 +183,18 @@ def status(
         show_json({"memory": found.memory, "known": found.known, "log": found.log} if found else {})
         return
     if found is None:
-        say(f"Nothing is remembered of {file} yet: openclore autopilot run {file}")
+        say(f"Nothing is remembered of {file} at {market[0]} with this key: openclore autopilot run {file}")
         return
-    known = found.known
-    if known:
-        show_facts(
-            [
-                ("Last round", local_time(known.at)),
-                *((f"Wallet {name}", amount(value)) for name, value in known.wallets.items()),
-                ("Offers seen", known.offers),
-                ("Own servers", known.servers),
-                ("Own orders", known.orders),
-                *((f"Can't read {part}", reason) for part, reason in known.problems.items()),
-                *((note.for_, note.text) for note in known.notes),
-            ]
-        )
+    _show_known(found.known)
     _show_fleets(found.memory)
     waiting = len(found.memory.alerts.gathering) + len(found.memory.alerts.outbox)
     if waiting:
         say(f"{waiting} message(s) wait to be delivered.")
-    rows = [(local_time(line.at), _what(line.action), _outcome(line)) for line in found.log]
-    show_table(LOG, rows, empty="Nothing was done yet.")
+    for line in found.log:
+        _print(f"{local_time(line.at)} {line.action.for_}: {sentence(line.action)}{_outcome(line)}")
+        _print(line.action.reason, "    ")
+    if not found.log:
+        say("Nothing was done yet.")
 
 
 @autopilot.command("test")
@@ -257,11 +259,12 @@ def _show_plan(made: "Plan", titles: list[str], failed: dict[str, str]) -> None:
     from openclore.autopilot.words import sentence
 
     for action in made.actions:
-        sys.stdout.write(f"{action.for_}: {sentence(action)}\n    {action.reason}\n")
+        _print(f"{action.for_}: {sentence(action)}")
+        _print(action.reason, "    ")
     for note in made.notes:
-        sys.stdout.write(f"{note.for_}: {note.text}\n")
+        _print(f"{note.for_}: {note.text}")
     for title in titles:
-        sys.stdout.write(f"Would tell: {title}\n")
+        _print(f"Would tell: {title}")
     for part, reason in failed.items():
         say(f"Can't read {part}: {reason}")
     if not made.actions and not failed:
@@ -316,16 +319,32 @@ def _state(machine: "Machine") -> str:
     return "ready" if machine.ready_at else "starting"
 
 
-def _what(action: Any) -> str:
-    from openclore.autopilot.words import sentence
+def _show_known(known: "Known | None") -> None:
+    if known is None:
+        return
+    show_facts(
+        [
+            ("Last round", local_time(known.at)),
+            *((f"Wallet {name}", amount(value)) for name, value in known.wallets.items()),
+            ("Offers seen", known.offers),
+            ("Own servers", known.servers),
+            ("Own orders", known.orders),
+        ]
+    )
+    for part, reason in known.problems.items():
+        _print(f"Can't read {part}: {reason}")
+    for note in known.notes:
+        _print(f"{note.for_}: {note.text}")
 
-    return f"{action.for_}: {sentence(action)} ({action.reason})"
 
-
-def _outcome(line: Any) -> str:
+def _outcome(line: "Done") -> str:
     if line.done:
-        return "done"
-    return f"{'unclear' if line.unknown else 'not done'}: {line.detail}"
+        return ""
+    return f": {'unclear whether it was done' if line.unknown else 'not done'}: {line.detail}"
+
+
+def _print(text: str, indent: str = "") -> None:
+    sys.stdout.write(f"{indent}{clean(text)}\n")
 
 
 @contextmanager

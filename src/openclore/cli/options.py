@@ -37,7 +37,7 @@ ATTEMPTS = 3
 CURRENCY_HELP = "bitcoin, CLORE-Blockchain or USD-Blockchain (btc, clore, usd for short)"
 
 
-def client(profile: str | None, base_url: str | None) -> "Clore":
+def client(profile: str | None, base_url: str | None, attempts: int = ATTEMPTS) -> "Clore":
     """The client for these options; the key comes from CLORE_API_KEY or the profile, never from argv."""
     from openclore.client import Clore, CloreError
 
@@ -47,7 +47,7 @@ def client(profile: str | None, base_url: str | None) -> "Clore":
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        clore = Clore(profile=profile, base_url=base_url, attempts=ATTEMPTS, on_retry=tell)
+        clore = Clore(profile=profile, base_url=base_url, attempts=attempts, on_retry=tell)
     for warning in said:
         say(f"Warning: {warning.message}")
     return clore
