@@ -51,7 +51,7 @@ def make_plan(file: File, seen: Observation, memory: Memory, now: int, notes: tu
         alerts=plan_alerts(file, seen, memory.alerts, notes, now),
         prices=without(prices.memory, memory.prices, refused),
     )
-    return Plan((*due, *machines.actions), after, notes)
+    return Plan((*machines.actions, *due), after, notes)
 
 
 def done(memory: Memory, outcome: Outcome) -> Memory:
