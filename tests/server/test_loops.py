@@ -1,10 +1,12 @@
 import asyncio
+import threading
+import time
 from typing import Any
 
 import pytest
 
-from openclore.server.loops import Loop
-from openclore.usecases import accounts, settlement
+from openclore.server.loops import Loop, follow
+from openclore.usecases import accounts, hosts, settlement
 
 from .conftest import Door
 
@@ -65,3 +67,24 @@ def test_a_wallet_that_can_not_be_settled_keeps_no_other_waiting(
     assert door.service.loop_fails
     assert world.orders(other)[theirs.id].end_reason == "exhausted"
     assert world.orders()[mine.id].state == "placed"
+
+
+def test_evidence_is_kept_and_events_are_followed_while_a_turn_takes_its_time(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that beats is not taken for silent because its process settles many wallets."""
+    kept, turned = threading.Event(), threading.Event()
+    monkeypatch.setattr(hosts, "keep_evidence", lambda *_: kept.set())
+    monkeypatch.setattr(settlement, "settle_due", lambda *_: kept.wait(10) and turned.set())
+
+    async def run() -> None:
+        door.service.links.kept_at = time.monotonic() - 4.9
+        turning = asyncio.create_task(Loop(door.service).turn_safely())
+        following = asyncio.create_task(follow(door.service, asyncio.Event()))
+        await turning
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+    asyncio.run(run())
+    assert kept.is_set()
+    assert turned.is_set()

@@ -38,6 +38,8 @@ class Links:
 
     def __init__(self) -> None:
         self._by_server: dict[int, Link] = {}
+        self.kept_at = 0.0
+        """When the evidence was last written down, in seconds of `time.monotonic`."""
 
     def add(self, link: Link) -> None:
         self._by_server[link.server_id] = link

@@ -32,7 +32,6 @@ class Loop:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._lease = Lease(service.market, LEASE)
-        self._evidence_at = 0.0
         self._pegged_mark = 0
         self._hour = service.clock() // HOUR_SECONDS
         self._relisted_at = time.monotonic()
@@ -45,7 +44,7 @@ class Loop:
                     await stop.wait()
             except TimeoutError:
                 continue
-        self._evidence_at = 0.0
+        self._service.links.kept_at = 0.0
         await self.turn_safely()
         with suppress(SQLAlchemyError, StoreBusy):
             await asyncio.to_thread(self._lease.release)
@@ -68,9 +67,7 @@ class Loop:
         """Keep evidence first: what follows judges hosts by it."""
         service, now = self._service, self._service.clock()
         started = time.monotonic()
-        if started - self._evidence_at >= EVIDENCE_EVERY_SECONDS:
-            keep_evidence(service)
-            self._evidence_at = started
+        keep_evidence_now_and_then(service)
         market = self._lease.hold()
         if market is not None:
             try:
@@ -96,16 +93,24 @@ class Loop:
 
 
 async def follow(service: Service, news: asyncio.Event) -> None:
-    """Keep this process's copies up to date, however long the loop takes: when another process has news, and
-    else every second. Until cancelled.
+    """Keep this process's copies and evidence up to date, however long the loop takes: when another process
+    has news, and else every second. Until cancelled.
     """
     while True:
-        with suppress(SQLAlchemyError):  # of which the loop complains
+        with suppress(SQLAlchemyError, StoreBusy):  # of which the loop complains
             await asyncio.to_thread(service.catch_up)
+            await asyncio.to_thread(keep_evidence_now_and_then, service)
         with suppress(TimeoutError):
             async with asyncio.timeout(FOLLOW_SECONDS):
                 await news.wait()
         news.clear()
+
+
+def keep_evidence_now_and_then(service: Service) -> None:
+    """Write down which hosts were heard of, unless that was done a moment ago."""
+    if time.monotonic() - service.links.kept_at >= EVIDENCE_EVERY_SECONDS:
+        service.links.kept_at = time.monotonic()
+        keep_evidence(service)
 
 
 def keep_evidence(service: Service) -> None:
