@@ -39,7 +39,19 @@ def test_what_is_generated_or_promised_is_up_to_date(tool: str) -> None:
     [
         "README.md",
         "CONTRIBUTING.md",
-        *(f"docs/{n}.md" for n in ("architecture", "autopilot", "host-link", "money", "api", "sandbox")),
+        *(
+            f"docs/{n}.md"
+            for n in (
+                "architecture",
+                "autopilot",
+                "host-link",
+                "money",
+                "api",
+                "money",
+                "operating",
+                "sandbox",
+            )
+        ),
     ],
 )
 def test_links_lead_somewhere(page: str) -> None:
