@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import sys
+from pathlib import Path
 from statistics import median
 
 from rich.console import Console
@@ -35,7 +36,7 @@ def main() -> None:
         os.environ.pop(name, None)
     results: list[Row | NotMeasured] = []
     if asked.growth:
-        growth.draw(quick=asked.quick)
+        growth.draw(_machine(), quick=asked.quick, folder=asked.growth)
         return
     for name in asked.rows or STORIES:
         print(f"measuring {name} ...", file=sys.stderr)
@@ -52,7 +53,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="fewer and smaller: shows that it runs, no more")
     parser.add_argument("--rows", nargs="+", choices=STORIES, metavar="NAME", help=", ".join(STORIES))
     parser.add_argument(
-        "--growth", action="store_true", help="draw into docs/bench/ how cost grows with the market, instead"
+        "--growth",
+        nargs="?",
+        type=Path,
+        const=growth.FOLDER,
+        metavar="FOLDER",
+        help="draw how cost grows with the market instead, into docs/bench",
     )
     parser.add_argument("--json", action="store_true", help="for programs, with every sample")
     return parser.parse_args()
@@ -60,11 +66,21 @@ def _arguments() -> argparse.Namespace:
 
 def _machine() -> dict[str, str | int | float]:
     return {
+        "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "load": round(os.getloadavg()[0], 1),
     }
+
+
+def _processor() -> str:
+    """Its name, as Linux has it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")
 
 
 def _show(results: list[Row | NotMeasured], *, quick: bool) -> None:
@@ -75,7 +91,7 @@ def _show(results: list[Row | NotMeasured], *, quick: bool) -> None:
     for result in results:
         table.add_row(*_cells(result))
     console.print(table)
-    console.print("{cores} cores, Python {python}, {system}, load {load}".format(**_machine()))
+    console.print("{cores} cores, {processor}, Python {python}, {system}, load {load}".format(**_machine()))
     if quick:
         console.print("[bold]--quick: these figures only show that the benchmark runs[/]")
     for result in results:

@@ -34,7 +34,7 @@ from .market import Serving, serving
 from .measure import NotMeasured, Row, Scale, in_turns
 from .peers import Missing
 from .postgres import for_sqlalchemy, postgres
-from .prefill import BALANCE, CURRENCY, SILENCE_SECONDS, fill
+from .prefill import BALANCE, CURRENCY, SILENCE_SECONDS, Filled, fill
 
 CONNECTIONS = 8
 PGBENCH_SCALE = 10
@@ -65,7 +65,7 @@ def _on_postgresql(what: str, scale: Scale) -> Row:
         peer = server.new_database("pgbench")
         server.pgbench(peer, "-i", "-q", "-s", str(PGBENCH_SCALE))
         url = for_sqlalchemy(server.new_database("market"))
-        filled, renters = fill(url, scale.orders + CONNECTIONS, scale.orders), add_renters(url)
+        filled, renters = prepared(url, scale.orders)
 
         def theirs() -> float:
             said = server.pgbench(peer, "-c", str(CONNECTIONS), "-T", str(seconds))
@@ -74,7 +74,9 @@ def _on_postgresql(what: str, scale: Scale) -> Row:
             return float(found[1])
 
         with serving(url, filled) as market:
-            samples = in_turns(lambda: calls(market, renters, scale), theirs, scale.load_turns)
+            samples = in_turns(
+                lambda: calls(market, renters, scale.orders, scale.load_seconds), theirs, scale.load_turns
+            )
     return Row(
         what=what,
         against=f"pgbench, tpcb-like, scale {PGBENCH_SCALE}, transactions on the same server",
@@ -91,10 +93,12 @@ def _on_sqlite(what: str, scale: Scale) -> Row:
     with tempfile.TemporaryDirectory(prefix="openclore-bench-") as name:
         folder = Path(name)
         url = database_url(folder / "market")
-        filled, renters = fill(url, scale.orders + CONNECTIONS, scale.orders), add_renters(url)
+        filled, renters = prepared(url, scale.orders)
         floor = _bare_loop(folder, scale, renters)
         with serving(url, filled) as market:
-            samples = in_turns(lambda: calls(market, renters, scale), floor, scale.load_turns)
+            samples = in_turns(
+                lambda: calls(market, renters, scale.orders, scale.load_seconds), floor, scale.load_turns
+            )
     return Row(
         what=what,
         against="a bare sqlite3 loop that writes the same rows",
@@ -107,12 +111,13 @@ def _on_sqlite(what: str, scale: Scale) -> Row:
     )
 
 
-def add_renters(url: str) -> list[Renter]:
-    """One for each connection, with money."""
+def prepared(url: str, running: int) -> tuple[Filled, list[Renter]]:
+    """A market with so many running orders, and for each connection a free server and a renter with money."""
+    filled = fill(url, running + CONNECTIONS, running)
     now = int(time.time())
     with closing(open_store(url)) as store:
         market = Market(store, POLICY)
-        return [_add_renter(market, f"caller-{i}@example.org", now) for i in range(CONNECTIONS)]
+        return filled, [_add_renter(market, f"caller-{i}@example.org", now) for i in range(CONNECTIONS)]
 
 
 def _add_renter(market: Market, email: str, now: int) -> Renter:
@@ -121,7 +126,7 @@ def _add_renter(market: Market, email: str, now: int) -> Renter:
     return Renter(account.id, accounts.create_key(market, email, "bench", now)[1])
 
 
-def calls(market: Serving, renters: list[Renter], scale: Scale) -> float:
+def calls(market: Serving, renters: list[Renter], running: int, seconds: float) -> float:
     """Per second, after what was under way at the end of the turn before is cancelled."""
     keys = [renter.secret for renter in renters]
     for key in keys:
@@ -130,10 +135,10 @@ def calls(market: Serving, renters: list[Renter], scale: Scale) -> float:
     return rate(
         market.port,
         "/",
-        scale.load_seconds,
+        seconds,
         connections=CONNECTIONS,
         script=SCRIPT,
-        arguments=(str(scale.orders + 1), *keys),
+        arguments=(str(running + 1), *keys),
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,16 @@ def test_the_made_up_marketplace_is_always_the_same() -> None:
 
     assert offers(3) == offers(30)[:3]
     assert [offer.id for offer in offers(30)] == list(range(1, 31))
+
+
+def test_growth_is_drawn_with_the_machine_named(tmp_path: Path) -> None:
+    if shutil.which("wrk") is None:
+        pytest.skip("wrk is not installed: apt-get install wrk")
+    done = run("--quick", "--growth", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for name in ("marketplace", "wallets", "orders"):
+        figures = json.loads((tmp_path / f"{name}.json").read_text())
+        assert list(figures["calls_per_second"]) == ["100", "200"]
+        picture = (tmp_path / f"{name}.svg").read_text()
+        assert figures["machine"]["processor"] in picture
+        assert picture.count("<circle") == 2
