@@ -126,4 +126,4 @@ def fees(percent: float) -> RenterFeesReply:
 
 
 def note(text: str, table: str = "settings.rigs") -> Look:
-    return {"notes": (Note(for_=table, text=text),)}
+    return {"notes": (Note(for_=table, text=text, drift=table.startswith("settings.")),)}

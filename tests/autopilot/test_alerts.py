@@ -291,6 +291,7 @@ def test_a_wallet_that_is_not_there_is_said_with_those_that_are():
         ([note("price 4"), *[NOTHING] * 60, note("price 5")], ["drift", "drift"]),
         ([note("hidden"), note("price 5")], ["drift", "drift"]),
         ([note("no offer has a price", "fleets.train")], ["strange"]),
+        ([note("settings are refused", "hosting")], ["strange"]),
         ([note("wait for 5m"), note("wait for 4m 30s"), note("wait for (10 %)")], ["drift", "drift"]),
         ([note("rig-1: hidden"), note("rig-2: hidden"), note("order 5"), note("order 6")], ["drift"] * 4),
         ([{**note("servers can't be read: busy"), "failed": {"servers": "busy"}}], []),

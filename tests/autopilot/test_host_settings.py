@@ -17,7 +17,7 @@ from openclore.autopilot.observation import Failed
 from openclore.autopilot.pricing import plan_prices
 from openclore.autopilot.reading import read
 from openclore.autopilot.servers import merged
-from openclore.autopilot.settings import as_toml, contradictions, plan_settings, problems_of_settings
+from openclore.autopilot.settings import as_toml, claimed_twice, plan_settings, problems_of_settings
 
 from .hosting import BITCOIN, CLORE, NOW, USD, applied, config, seen
 
@@ -207,7 +207,7 @@ def test_where_no_background_job_can_be_set_it_is_said() -> None:
     )
     nameless = plan_settings(wanted, seen([config(id=None)]), NOW)
     assert notes(nameless) == [
-        "rig-1: the market does not tell its id, which setting the background job needs"
+        "rig-1: the market does not tell the id, which setting the background job needs"
     ]
 
 
@@ -273,7 +273,7 @@ def test_what_two_tables_say_of_one_server_is_told_and_the_first_counts() -> Non
         "b": table(servers=["rig-1"], mrl_hours=48, public=True, on_demand={USD: 5.0}, spot={USD: 2.5}),
     }
     file = File(pricing={"all": fixed}, settings=tables)
-    assert contradictions(file, ["rig-1", "rig-2"]) == [
+    assert claimed_twice(file, ["rig-1", "rig-2"]) == [
         ("settings.b.mrl_hours", "for rig-1 [settings.a] says it, too; name it in one of them"),
         (
             f"settings.b.on_demand.{USD}",
@@ -388,7 +388,7 @@ def test_whatever_is_written_from_what_exists_is_read_and_changes_nothing(
     file = read(as_toml(found), {})
     assert {name for wanted in file.settings.values() for name in wanted.servers} == names
     assert [p for name, one in file.settings.items() for p in problems_of_settings(name, one)] == []
-    assert contradictions(file, names) == []
+    assert claimed_twice(file, names) == []
     part = plan_settings(file, seen(found), NOW)
     assert (part.actions, part.notes) == ((), ())
 

@@ -195,17 +195,17 @@ def test_spot_prices_follow_the_lowest_bids_of_others() -> None:
         (
             config(),
             [],
-            f"rig-1: there are no comparable offers ({GPU}); its price stays",
+            f"rig-1: there are no comparable offers ({GPU}); the price stays",
         ),
         (
             config(),
             [offer(4.0, 101, owner=7), offer(3.0, reliability=0.5)],
-            f"rig-1: there are no comparable offers ({GPU}, reliability 0.940 or more); its price stays",
+            f"rig-1: there are no comparable offers ({GPU}, reliability at most 0.05 below); the price stays",
         ),
         (
             config(specs=None),
             offers(3.0),
-            "rig-1: has not told its hardware yet, so nothing is comparable",
+            "rig-1: the hardware is not known yet, so nothing is comparable",
         ),
         (
             config(id=None),
@@ -215,7 +215,7 @@ def test_spot_prices_follow_the_lowest_bids_of_others() -> None:
         (
             config(),
             [offer(3.0, rented=True)],
-            "rig-1: no comparable offer is free and has a price in dollars (on-demand); its price stays",
+            "rig-1: no comparable offer is free and has a price in dollars (on-demand); the price stays",
         ),
     ],
 )
@@ -242,7 +242,7 @@ def test_occupancy_raises_while_more_is_rented_and_lowers_while_less_is() -> Non
     nobody = plan(group, seen([config(online=False)]))
     assert notes(nobody) == ["rig-1: none of the group's servers can be rented just now"]
     unknown = plan(group, seen([config(rental_status=None)]))
-    assert notes(unknown) == ["rig-1: whether rig-1 is rented can't be read just now"]
+    assert notes(unknown) == ["rig-1: the market does not tell whether rig-1 is rented; the price stays"]
 
 
 def test_occupancy_moves_by_a_cent_at_least() -> None:
@@ -340,7 +340,7 @@ def test_a_currency_without_a_rate_stays_and_is_named() -> None:
     one = config(allowed_coins=[USD, CLORE], pricing={USD: 4.0, CLORE: 200.0})
     part = plan(file_of(fixed(5.0)), seen([one], rates={}))
     assert (new_price(part), new_price(part, "clore_on_demand")) == (5.0, None)
-    assert notes(part) == [f"rig-1: the rate of {CLORE} is not known just now; its price in it stays"]
+    assert notes(part) == [f"rig-1: the rate of {CLORE} is not known just now; the price in it stays"]
 
 
 def test_a_price_that_the_market_keeps_in_dollars_is_set_in_dollars() -> None:
@@ -383,7 +383,7 @@ def test_a_currency_that_the_settings_are_about_to_accept_is_priced_with_them() 
     part = plan(file_of(fixed(5.0), settings={"all": table}), seen([one]))
     assert new_price(part, "clore_on_demand") == new_price(part, "clore_spot") == 250.0
     assert notes(plan(file_of(fixed(5.0)), seen([one]))) == [
-        "rig-1: accepts no currency, so there is no price to set"
+        "rig-1: no currency is accepted, so there is no price to set"
     ]
 
 
@@ -394,8 +394,8 @@ def test_a_currency_that_the_settings_are_about_to_accept_is_priced_with_them() 
     ("age", "said"),
     [
         ({"servers"}, "the servers can't be read just now (down); prices stay"),
-        ({"configs"}, "rig-1: its settings can't be read just now (slow); its prices stay"),
-        ({"offers"}, "rig-1: the market's offers can't be read just now; its price stays"),
+        ({"configs"}, "rig-1: the settings can't be read just now (slow); prices stay"),
+        ({"offers"}, "rig-1: the market's offers can't be read just now; the price stays"),
     ],
 )
 def test_nothing_is_done_on_the_strength_of_something_old(age: set[str], said: str) -> None:
@@ -468,5 +468,5 @@ def test_a_server_in_two_groups_for_one_kind_of_price_is_told_and_left_alone() -
     ]
     part = plan(file, seen([config()]))
     assert (new_price(part), new_price(part, "usd_spot")) == (None, 3.0)
-    said = "rig-1: its on-demand price is set by [pricing.group-1] and [pricing.group-2]; it stays"
+    said = "rig-1: the on-demand price is set by [pricing.group-1] and [pricing.group-2]; it stays"
     assert notes(part) == [said, said]

@@ -89,10 +89,11 @@ AnyAction = PlaceOrder | CancelOrder | Rebid | RenewLease | SetSettings | SetBac
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """Why something was not done, or what differs and is only reported."""
+    """Why something was not done, or what differs and is only reported. `drift`: settings differ."""
 
     for_: str
     text: str
+    drift: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ fail: a few failures in a row, or failing for long, say "blind" once, and the ne
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,10 +19,20 @@ from openclore.api.durations import words_of
 
 from .actions import Note
 from .conditions import Case, Cases, Happening, Look, Said, treatment
-from .file import Alert, File, Messages, WalletBelow, WalletHoursBelow
+from .file import (
+    Alert,
+    File,
+    Messages,
+    ServerFree,
+    ServerOffline,
+    ServerRented,
+    WalletBelow,
+    WalletHoursBelow,
+)
 from .memory import AlertsMemory, Blindness, Message, Standing
 from .observation import OFFERS, ORDERS, SERVERS, WALLETS, Failed, Observation, Reading, fresh
 from .outbox import is_quiet, is_stuck, local, packed
+from .servers import unmatched
 from .templates import filled
 
 FAILURES_TO_SAY = 3
@@ -95,6 +105,14 @@ def missing_wallets(file: File, seen: Observation, now: int) -> dict[str, str]:
         for name in sorted(watched)
         if name not in wallets
     }
+
+
+def unmatched_alerts(file: File, seen: Observation, now: int) -> Iterator[Note]:
+    """Notes of alerts about servers that there are none like."""
+    servers = fresh(seen.servers, now, file.stale_after)
+    for name, alert in file.alerts.items():
+        if servers is not None and isinstance(alert, ServerOffline | ServerRented | ServerFree):
+            yield from unmatched(f"alerts.{name}", alert.servers, tuple(servers))
 
 
 class _Teller:
@@ -267,10 +285,9 @@ def _tell_notes(
             continue
         key = _FIGURE.sub("#", f"{note.for_}: {note.text}")
         if key not in after:
-            drift = note.for_.startswith("settings")
-            title = f"{note.for_} {'differs' if drift else 'needs a look'}"
+            title = f"{note.for_} {'differs' if note.drift else 'needs a look'}"
             said = Said(title, note.text, {"table": note.for_})
-            teller.say("drift" if drift else "strange", note.for_, note.for_, said)
+            teller.say("drift" if note.drift else "strange", note.for_, note.for_, said)
         after[key] = teller.now
     return after
 

@@ -6,8 +6,7 @@ from zoneinfo import ZoneInfo
 from .file import Budget, File, WalletBelow
 from .fleets_problems import alike, budget_too_small, problems_of_fleet
 from .pricing import overlaps, problems_of_pricing
-from .settings import contradictions as claimed_twice
-from .settings import problems_of_settings
+from .settings import claimed_twice, problems_of_settings
 from .templates import check_template
 
 Path = tuple[str, ...]

@@ -10,12 +10,12 @@ import msgspec
 
 from . import fleets
 from .actions import AnyAction, Note, Outcome, SetSettings
-from .alerts import plan_alerts
+from .alerts import plan_alerts, unmatched_alerts
 from .file import File
 from .memory import Memory, Refusal
 from .observation import Observation
 from .pricing import not_made, plan_prices, without
-from .servers import merged
+from .servers import merged, together
 from .settings import plan_settings
 
 REFUSED_SECONDS = 600
@@ -43,7 +43,14 @@ def make_plan(file: File, seen: Observation, memory: Memory, now: int, notes: tu
     refused = {name: one for name, one in memory.refused.items() if now < one.until}
     sets = merged((*settings.actions, *prices.actions))
     due = tuple(one for one in sets if not (isinstance(one, SetSettings) and one.server in refused))
-    notes = (*notes, *prices.notes, *settings.notes, *machines.notes, *map(_told, refused.items()))
+    notes = (
+        *notes,
+        *unmatched_alerts(file, seen, now),
+        *prices.notes,
+        *settings.notes,
+        *machines.notes,
+        *together(map(_told, refused.items())),
+    )
     after = msgspec.structs.replace(
         machines.memory,
         events_after=seen.events_after,
@@ -65,6 +72,6 @@ def done(memory: Memory, outcome: Outcome) -> Memory:
     return fleets.done(memory, outcome)
 
 
-def _told(refused: tuple[str, Refusal]) -> Note:
+def _told(refused: tuple[str, Refusal]) -> tuple[str, Note]:
     server, refusal = refused
-    return Note(for_=f"settings of {server}", text=f"the market does not take them: {refusal.why}")
+    return server, Note(for_="hosting", text=f"the market does not take the settings: {refusal.why}")

@@ -35,6 +35,9 @@ from .servers import (
     pegged_mode,
     price_in,
     pricing_of,
+    together,
+    unmatched,
+    unread,
     usd_pricing_of,
 )
 
@@ -59,11 +62,20 @@ def plan_prices(
     notes: list[Note] = []
     remembered = dict(memory)
     for name, group in file.pricing.items():
-        for server in view.members(group):
-            action, changed, said = _server(view, name, group, server, remembered)
+        table, members = f"pricing.{name}", view.members(group)
+        old = [server for server in members if view.config(server) is None]
+        notes += unmatched(table, group.servers, tuple(servers))
+        notes += unread(table, seen, members, old, "prices stay")
+        said: list[tuple[str, Note]] = []
+        for server in members:
+            config = view.config(server)
+            if config is None:
+                continue
+            action, changed, reasons = _server(view, name, group, server, config, remembered)
             actions += [action] if action else []
             remembered |= changed
-            notes += [Note(for_=f"pricing.{name}", text=f"{server}: {text}") for text in said]
+            said += [(server, Note(for_=table, text=text)) for text in reasons]
+        notes += together(said)
     return Part(merged(actions), remembered, tuple(notes))
 
 
@@ -293,7 +305,7 @@ class _View:
         """Offers of others, or why there are none."""
         if self.offers is None:
             return (
-                f"the market's offers can't be read just now{because(self.seen, 'offers')}; its price stays"
+                f"the market's offers can't be read just now{because(self.seen, 'offers')}; the price stays"
             )
         # Who can't tell his own offers from others' would follow himself.
         nameless = [name for name, id_ in self._own.items() if id_ is None and self._listed(name)]
@@ -302,7 +314,7 @@ class _View:
         config = self.config(server)
         specs = (config.specs if config else None) or self.servers[server].specs
         if specs is None or not specs.gpu_model:
-            return "has not told its hardware yet, so nothing is comparable"
+            return "the hardware is not known yet, so nothing is comparable"
         own = next((offer for offer in self.offers if offer.id == self._own[server]), None)
         least = own.reliability - group.reliability_slack if own and own.reliability is not None else None
         found = [
@@ -312,9 +324,9 @@ class _View:
         ]
         if not found:
             such = f"{specs.gpu_count}x {specs.gpu_model}" + (
-                f", reliability {least:.3f} or more" if least is not None else ""
+                f", reliability at most {group.reliability_slack:g} below" if least is not None else ""
             )
-            return f"there are no comparable offers ({such}); its price stays"
+            return f"there are no comparable offers ({such}); the price stays"
         return found
 
     def _listed(self, server: str) -> bool:
@@ -332,34 +344,38 @@ class _View:
         told = offer.usd_per_day if kind == "on-demand" else offer.usd_floor_per_day
         return min((usd for usd in prices or [told or 0.0] if _sound(usd)), default=None)
 
-    def rented(self, group: PricingBase) -> tuple[int, int] | str:
-        """How many of a group's servers are rented, and how many could be; or why that is not known."""
+    def rented(self, group: PricingBase) -> tuple[int, int] | str | None:
+        """How many of a group's servers are rented, and how many could be; or why that is not known.
+
+        None: some are yet to be read, or can't be, which is told of all of them.
+        """
         rented = rentable = 0
         for name in self.members(group):
             config = self.config(name)
-            if config is None or config.rental_status is None:
-                return (
-                    f"whether {name} is rented can't be read just now{because(self.seen, f'server {name}')}"
-                )
+            if config is None:
+                return None
+            if config.rental_status is None:
+                return f"the market does not tell whether {name} is rented; the price stays"
             rented += config.rental_status > 0
             rentable += config.rental_status > 0 or (config.visibility == "public" and bool(config.online))
         return (rented, rentable) if rentable else "none of the group's servers can be rented just now"
 
 
 def _server(
-    view: _View, name: str, group: Pricing, server: str, memory: Mapping[str, PriceMemory]
+    view: _View,
+    name: str,
+    group: Pricing,
+    server: str,
+    config: ServerConfig,
+    memory: Mapping[str, PriceMemory],
 ) -> tuple[SetSettings | None, dict[str, PriceMemory], list[str]]:
-    config = view.config(server)
-    if config is None:
-        why = because(view.seen, f"server {server}")
-        return None, {}, [f"its settings can't be read just now{why}; its prices stay"]
     changes: list[Change] = []
     changed: dict[str, PriceMemory] = {}
     reasons, notes = [], []
     for kind in dict.fromkeys(group.prices):
         first, *others = pricing_of(view.file, server, kind)
         if others:
-            notes.append(f"its {kind} price is set by [pricing.{first}] and [pricing.{others[0]}]; it stays")
+            notes.append(f"the {kind} price is set by [pricing.{first}] and [pricing.{others[0]}]; it stays")
             continue
         prices, unpriced = _prices(view, server, config, kind)
         notes += unpriced
@@ -409,7 +425,7 @@ def _wanted(
             return timetable(group, datetime.fromtimestamp(view.now, here))
         case Occupancy():
             counts = view.rented(group)
-            return counts if isinstance(counts, str) else occupancy(group, present, *counts)
+            return occupancy(group, present, *counts) if isinstance(counts, tuple) else counts
     offers = view.comparable(server, group)
     if isinstance(offers, str):
         return offers
@@ -418,7 +434,7 @@ def _wanted(
     usd = [price for offer in offers if (price := view.usd_of(offer, kind)) is not None]
     if not usd:
         free = " is free and" if isinstance(group, Undercut) else ""
-        return f"no comparable offer{free} has a price in dollars ({kind}); its price stays"
+        return f"no comparable offer{free} has a price in dollars ({kind}); the price stays"
     return undercut(group, usd) if isinstance(group, Undercut) else percentile(group, usd, present)
 
 
@@ -477,9 +493,9 @@ def _prices(
                 _Price(currency, False, price_in(config, kind, currency) or None, view.rates[currency])
             )
         else:
-            left_out.append(f"the rate of {currency} is not known just now; its price in it stays")
+            left_out.append(f"the rate of {currency} is not known just now; the price in it stays")
     if not coins:
-        left_out.append("accepts no currency, so there is no price to set")
+        left_out.append("no currency is accepted, so there is no price to set")
     return found, left_out
 
 

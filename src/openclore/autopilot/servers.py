@@ -1,25 +1,84 @@
 """What pricing and settings of a host's servers share: names, members, and changes put together."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
+
+import msgspec
 
 from openclore.api.currencies import Currency
 from openclore.api.orders import OrderType
 from openclore.api.servers import ServerConfig
 
-from .actions import AnyAction, Change, SetSettings
+from .actions import AnyAction, Change, Note, SetSettings
 from .file import File
 from .observation import Observation
 
 PREFIXES = {Currency.BITCOIN: "bitcoin", Currency.CLORE: "clore", Currency.USD: "usd"}
 """How the members of `SetServerSettings` about a currency begin."""
 KINDS: tuple[OrderType, ...] = ("on-demand", "spot")
+NAMED_MAX = 3
+"""So many servers are named in a note."""
+NOTES_MAX = 10
+"""So many different ones there are of one table."""
 
 
 def named(patterns: Iterable[str], name: str) -> bool:
     """Whether a server is meant by a table's patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def unmatched(table: str, patterns: Iterable[str], names: Sequence[str]) -> Iterator[Note]:
+    """A note of the patterns that no server of the account has a name like."""
+    strange = [pattern for pattern in patterns if not any(named((pattern,), name) for name in names)]
+    if strange:
+        there = f"there is {several(names)}" if names else "the account has none"
+        listed = " or ".join(f'"{pattern}"' for pattern in strange)
+        yield Note(for_=table, text=f"no server is named {listed}; {there}")
+
+
+def unread(
+    table: str, seen: Observation, members: Sequence[str], old: Iterable[str], stays: str
+) -> list[Note]:
+    """A note of all members whose settings are too old; one whose turn to be read is yet to come is not."""
+    late = [name for name in old if name in seen.configs or f"server {name}" in seen.failed]
+    if not late:
+        return []
+    why = next(filter(None, (because(seen, f"server {name}") for name in late)), "")
+    who = (
+        f"the settings of {len(late)} of {len(members)} servers"
+        if members[1:]
+        else f"{late[0]}: the settings"
+    )
+    return [Note(for_=table, text=f"{who} can't be read just now{why}; {stays}")]
+
+
+def together(notes: Iterable[tuple[str, Note]]) -> list[Note]:
+    """Notes of servers, one for all of which the same is to say; of many different ones, the first."""
+    found: dict[Note, list[str]] = {}
+    for server, note in notes:
+        found.setdefault(note, []).append(server)
+    tables: dict[str, list[Note]] = {}
+    for note in found:
+        tables.setdefault(note.for_, []).append(note)
+    told = []
+    for alike in tables.values():
+        shown, others = alike[:NOTES_MAX], alike[NOTES_MAX:]
+        told += [_of(found[note], note, note.text) for note in shown]
+        if others:
+            text = f"{len(others)} more things are to say, such as: {others[0].text}"
+            told.append(_of([name for note in others for name in found[note]], others[0], text))
+    return told
+
+
+def _of(servers: Iterable[str], note: Note, text: str) -> Note:
+    return msgspec.structs.replace(note, text=f"{several(tuple(dict.fromkeys(servers)))}: {text}")
+
+
+def several(names: Sequence[str]) -> str:
+    """ "rig-1, rig-2, rig-3 and 9 more"."""
+    shown, others = ", ".join(names[:NAMED_MAX]), len(names) - NAMED_MAX
+    return f"{shown} and {others} more" if others > 0 else shown
 
 
 def pricing_of(file: File, server: str, kind: OrderType) -> list[str]:

@@ -27,6 +27,9 @@ from .servers import (
     pegged_mode,
     price_in,
     pricing_of,
+    together,
+    unmatched,
+    unread,
     usd_pricing_of,
 )
 
@@ -42,18 +45,19 @@ def plan_settings(file: File, seen: Observation, now: int) -> Part[None]:
     actions: list[AnyAction] = []
     notes: list[Note] = []
     for name, table in file.settings.items():
-        for server in servers:
-            if not named(table.servers, server):
-                continue
-            config = fresh(seen.configs.get(server), now, file.stale_after)
-            if config is None:
-                why = because(seen, f"server {server}")
-                said = [f"its settings can't be read just now{why}; they stay as they are"]
-            else:
+        members = [server for server in servers if named(table.servers, server)]
+        configs = {server: fresh(seen.configs.get(server), now, file.stale_after) for server in members}
+        old = [server for server, config in configs.items() if config is None]
+        notes += unmatched(f"settings.{name}", table.servers, tuple(servers))
+        notes += unread(f"settings.{name}", seen, members, old, "they stay as they are")
+        said: list[tuple[str, Note]] = []
+        for server, config in configs.items():
+            if config is not None:
                 id_ = config.id or servers[server].id
-                done, said = _server(file, name, server, config, id_, has_open=seen.has_open)
+                done, found = _server(file, name, server, config, id_, has_open=seen.has_open)
                 actions += done
-            notes += [Note(for_=f"settings.{name}", text=f"{server}: {text}") for text in said]
+                said += [(server, note) for note in found]
+        notes += together(said)
     return Part(tuple(actions), None, tuple(notes))
 
 
@@ -62,7 +66,7 @@ def problems_of_settings(name: str, table: Settings) -> list[tuple[str, str]]:
     return list(_problems(table))
 
 
-def contradictions(file: File, names: Iterable[str]) -> list[tuple[str, str]]:
+def claimed_twice(file: File, names: Iterable[str]) -> list[tuple[str, str]]:
     """Members that two tables name for one server: the member ("settings.b.public"), and a sentence."""
     found = []
     for server in sorted(names):
@@ -112,25 +116,30 @@ class _Difference(NamedTuple):
 
 def _server(
     file: File, name: str, server: str, config: ServerConfig, server_id: int | None, *, has_open: bool
-) -> tuple[list[AnyAction], list[str]]:
+) -> tuple[list[AnyAction], list[Note]]:
+    def note(text: str, *, drift: bool = False) -> Note:
+        return Note(for_=f"settings.{name}", text=text, drift=drift)
+
     table = file.settings[name]
     claimed = _claimed(file, name, server)
-    notes = [f"{member} is not set from here: {text}" for member, text in claimed.items()]
+    notes = [note(f"{member} is not set from here: {text}") for member, text in claimed.items()]
     different = [d for d in _differences(table, config) if d.member not in claimed]
     job_before, job_after = _job(config.background_job), _job(table.background_job)
     job_differs = (
         table.background_job is not None and job_before != job_after and "background_job" not in claimed
     )
     if table.drift == "report":
-        notes += [f"differs from the file, {d}" for d in different]
+        reported = [str(d) for d in different]
         if job_differs:
-            notes.append(f"differs from the file, background_job: {_job_words(job_before, job_after)}")
+            reported.append(f"background_job: {_job_words(job_before, job_after)}")
+        notes += [note(f"differs from the file, {text}", drift=True) for text in reported]
         return [], notes
     actions: list[AnyAction] = []
     different, unready = _ready(file, server, config, different)
-    notes += unready
+    notes += map(note, unready)
     if different:
-        notes.append(f"differed from the file, {'; '.join(map(str, different))}; it is set as the file says")
+        text = f"differed from the file, {'; '.join(map(str, different))}; it is set as the file says"
+        notes.append(note(text, drift=True))
         actions.append(
             SetSettings(
                 for_=f"settings.{name}",
@@ -140,12 +149,13 @@ def _server(
             )
         )
     if job_differs and not has_open:
-        notes.append("this market offers no way to set the background job")
+        notes.append(note("this market offers no way to set the background job"))
     elif job_differs and server_id is None:
-        notes.append("the market does not tell its id, which setting the background job needs")
+        notes.append(note("the market does not tell the id, which setting the background job needs"))
     elif job_differs and server_id is not None:
         words = _job_words(job_before, job_after)
-        notes.append(f"differed from the file, background_job: {words}; it is set as the file says")
+        text = f"differed from the file, background_job: {words}; it is set as the file says"
+        notes.append(note(text, drift=True))
         actions.append(
             SetBackgroundJob(
                 for_=f"settings.{name}",
