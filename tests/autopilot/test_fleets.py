@@ -8,7 +8,7 @@ import pytest
 from openclore.api.offers import OfferPrice
 from openclore.api.orders import Order
 from openclore.api.specs import Net, Specs
-from openclore.autopilot.actions import CancelOrder, Outcome, PlaceOrder
+from openclore.autopilot.actions import CancelOrder, Outcome, PlaceOrder, Rebid
 from openclore.autopilot.file import Budget, Coin, Hours, Messages, Scale, Span, TcpCheck
 from openclore.autopilot.fleets import done, plan_fleets
 from openclore.autopilot.memory import Memory
@@ -290,6 +290,22 @@ def test_a_bid_that_an_order_on_demand_displaced_is_replaced_elsewhere():
     pilot.market._auction()
     rounds(pilot, 4)
     assert servers(pilot) == [2]
+
+
+def test_bids_and_checks_read_long_ago_are_not_acted_on():
+    pilot = rounds(pilot_of(offer(1, 9.0, floor=2.0), order_type="spot"), 3)
+    pilot.market.outbid(1, 4.0)
+    old = pilot.market.observation().spot
+    pilot.market.tells_state = False
+    for later, rebids in ((60, 1), (pilot.file.stale_after + 1, 0)):
+        now = pilot.market.now + later
+        seen = pilot.market.observation()
+        failing = Reading(Probe(passed=False), now - later)
+        seen = msgspec.structs.replace(
+            seen, spot=old, orders=Reading(seen.orders.value, now), probes={7_000: failing}
+        )
+        plan = plan_fleets(pilot.file, seen, pilot.memory, now)
+        assert [type(action) for action in plan.actions] == [Rebid] * rebids
 
 
 def test_leases_are_renewed_from_half_time_on():

@@ -7,9 +7,10 @@ clear what became of it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -45,7 +46,9 @@ from .fleets_follow import (
     settled,
 )
 from .memory import FleetMemory, Intent, Machine, Memory, Spent
-from .observation import Observation, fresh
+from .observation import Observation, Reading, fresh
+
+T = TypeVar("T")
 
 OFFLINE_SECONDS = 180
 """How long a host may be gone before its machine is replaced."""
@@ -91,8 +94,8 @@ def plan_fleets(file: File, seen: Observation, memory: Memory, now: int) -> Part
         at=seen.orders.at,
         ended=seen.ended.value if seen.ended else {},
         ended_at=seen.ended.at if seen.ended else 0,
-        spot=seen.spot,
-        probes=seen.probes,
+        spot=_fresh_of(seen.spot, file, now),
+        probes=_fresh_of(seen.probes, file, now),
         offers={offer.id: offer for offer in (fresh(seen.offers, now, file.stale_after) or ())},
         tariff=Tariff(seen.rates, seen.fees.value if seen.fees else None),
     )
@@ -128,8 +131,16 @@ def lease_seconds(file: File, fleet: Fleet) -> int:
     return int(max(fleet.lease, 4 * file.every, LEASE_SECONDS_MIN))
 
 
+def _fresh_of(readings: Mapping[int, Reading[T]], file: File, now: int) -> dict[int, Reading[T]]:
+    return {key: one for key, one in readings.items() if fresh(one, now, file.stale_after) is not None}
+
+
 def _blind(file: File, seen: Observation, now: int) -> Iterable[Note]:
-    last = f"were last read {words_of(now - seen.orders.at)} ago" if seen.orders else "could not be read yet"
+    last = (
+        f"were last read {words_of(max(0, now - seen.orders.at))} ago"
+        if seen.orders
+        else "could not be read yet"
+    )
     for name in sorted(file.fleets):
         yield Note(for_=f"fleets.{name}", text=f"the orders {last}; nothing is done until they are read")
 
