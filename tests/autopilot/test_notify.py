@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +34,15 @@ from openclore.autopilot.file import (
 )
 from openclore.autopilot.memory import AlertsMemory, Message, Parcel
 from openclore.autopilot.notify import Postman, reach, targets_of, try_all, unreachable
-from openclore.autopilot.outbox import delivered, failed, first_lacking, rendered, tidy
+from openclore.autopilot.outbox import (
+    WAITING_MESSAGES_MAX,
+    delivered,
+    first_lacking,
+    not_delivered,
+    packed,
+    rendered,
+    tidy,
+)
 from openclore.client import SetupError
 
 from ..processes import until
@@ -528,8 +537,34 @@ def test_what_somebody_has_is_given_up_elsewhere_after_a_week_and_what_nobody_ha
     assert [parcel.messages[0].title for parcel in both(7 * 86_400 + 1).outbox] == ["two"]
 
 
+def test_of_what_nobody_could_be_told_the_newest_is_kept_and_the_rest_counted():
+    stuck = AlertsMemory(outbox=(parcel_of("one"),), failing={"a": 0})
+    memory = stuck
+    for number in range(3 * WAITING_MESSAGES_MAX):
+        message = Message(id=100 + number, kind="test", at=60 * number, title=f"{number}", body="")
+        gathering = (*memory.gathering, message)
+        memory = packed(Messages(), msgspec.structs.replace(memory, gathering=gathering), 60 * number)
+    assert len(memory.gathering) == WAITING_MESSAGES_MAX
+    first, *others = memory.gathering
+    assert first.title == f"And {2 * WAITING_MESSAGES_MAX + 1} more since 1970-01-01 00:00 UTC"
+    assert [message.id for message in others] == list(range(1_101, 1_600))
+    assert len(msgspec.json.encode(memory)) < 100_000
+    memory = packed(Messages(), msgspec.structs.replace(memory, failing={}), 10**6)
+    assert sum(len(parcel.messages) for parcel in memory.outbox) == WAITING_MESSAGES_MAX + 1
+
+
+def test_what_somebody_has_is_given_up_elsewhere_before_it_is_many():
+    names = [str(number) for number in range(50)]
+    memory = AlertsMemory()
+    for number in range(30):
+        parcel = parcel_of(*(f"{number} {name}" for name in names))
+        memory = msgspec.structs.replace(memory, outbox=(*memory.outbox, parcel))
+        memory = tidy(delivered(memory, parcel, "a"), frozenset("ab"), frozenset(), 0)
+    assert [parcel.messages[0].title for parcel in memory.outbox] == [f"{n} 0" for n in range(20, 30)]
+
+
 def test_a_target_that_is_gone_from_the_file_is_forgotten():
-    memory = failed(failed(AlertsMemory(), "a", 5), "b", 6)
+    memory = not_delivered(not_delivered(AlertsMemory(), "a", 5), "b", 6)
     assert tidy(memory, frozenset("a"), frozenset(), 7).failing == {"a": 5}
 
 
@@ -544,7 +579,7 @@ def test_every_target_gets_every_parcel_once_and_in_order_whatever_fails(tries, 
             continue
         if works:
             got[target].append(parcel)
-        memory = delivered(memory, parcel, target) if works else failed(memory, target, 1)
+        memory = delivered(memory, parcel, target) if works else not_delivered(memory, target, 1)
         memory = tidy(memory, frozenset("ab"), frozenset(), 1)
     assert memory.outbox == ()
     assert {name: [p.messages for p in parcels] for name, parcels in got.items()} == {

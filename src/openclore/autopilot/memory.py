@@ -33,7 +33,10 @@ class Blindness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to tell. `kind`: the alert's, or "back", "blind", "sighted", "drift", "strange", "test"."""
+    """Something to tell.
+
+    `kind`: the alert's, or "back", "blind", "sighted", "drift", "strange", "test"; "more": those left out.
+    """
 
     id: int
     kind: str

@@ -21,12 +21,12 @@ from .file import File, Messages
 from .memory import AlertsMemory, Parcel
 from .outbox import (
     delivered,
-    failed,
     first_for_fallback,
     first_lacking,
     has_failed_long,
     is_quiet,
     local,
+    not_delivered,
     packed,
     rendered,
     tidy,
@@ -252,7 +252,7 @@ class Postman:
             return memory
         if time.monotonic() - sending.began < SENDING_SECONDS_MAX:
             self._tell(f"{line.target.label} has not taken it yet: {sending.title}")
-            return failed(memory, line.target.id, int(self._date()))
+            return not_delivered(memory, line.target.id, int(self._date()))
         line.sending = None
         self._tell(f"{line.target.label} does not take it: {sending.title}; trying again later.")
         return self._failed(line, memory)
@@ -260,7 +260,7 @@ class Postman:
     def _failed(self, line: "_Line", memory: AlertsMemory) -> AlertsMemory:
         line.failures += 1
         line.failed_at = self._date()
-        return failed(memory, line.target.id, int(line.failed_at))
+        return not_delivered(memory, line.target.id, int(line.failed_at))
 
 
 class _Line:

@@ -13,6 +13,8 @@ from .file import Messages
 from .memory import AlertsMemory, Message, Parcel
 
 PARCEL_MESSAGES_MAX = 50
+WAITING_MESSAGES_MAX = 500
+"""So many wait while nobody can be told, or for those who can't while others can; older ones are given up."""
 GIVE_UP_SECONDS = 7 * 86_400
 """What somebody has is no longer tried elsewhere after so long."""
 
@@ -33,6 +35,7 @@ def is_stuck(memory: AlertsMemory) -> bool:
 
 def packed(messages: Messages, memory: AlertsMemory, now: int) -> AlertsMemory:
     """With what gathered in a parcel, unless one was packed a moment ago, or hours are quiet."""
+    memory = msgspec.structs.replace(memory, gathering=_newest(messages, memory.gathering))
     lately = memory.packed_at is not None and 0 <= now - memory.packed_at < messages.digest
     if not memory.gathering or lately or is_stuck(memory) or is_quiet(messages, now):
         return memory
@@ -43,6 +46,22 @@ def packed(messages: Messages, memory: AlertsMemory, now: int) -> AlertsMemory:
     ]
     outbox = (*memory.outbox, *parcels)
     return msgspec.structs.replace(memory, gathering=(), outbox=outbox, packed_at=now)
+
+
+def _newest(messages: Messages, gathering: tuple[Message, ...]) -> tuple[Message, ...]:
+    """Of too many the newest; the first then says how many more there were, by the ids it stands for."""
+    if len(gathering) <= WAITING_MESSAGES_MAX:
+        return gathering
+    oldest, kept = gathering[0], gathering[1 - WAITING_MESSAGES_MAX :]
+    since = f"{local(oldest.at, messages):%Y-%m-%d %H:%M %Z}"
+    said = Message(
+        id=oldest.id,
+        kind="more",
+        at=oldest.at,
+        title=f"And {kept[0].id - oldest.id} more since {since}",
+        body=f"Of what could not be told for long, only the last {len(kept)} messages are kept.",
+    )
+    return (said, *kept)
 
 
 def first_lacking(memory: AlertsMemory, target: str) -> Parcel | None:
@@ -82,15 +101,21 @@ def delivered(memory: AlertsMemory, parcel: Parcel, target: str) -> AlertsMemory
     return msgspec.structs.replace(memory, outbox=outbox, failing=failing)
 
 
-def failed(memory: AlertsMemory, target: str, now: int) -> AlertsMemory:
+def not_delivered(memory: AlertsMemory, target: str, now: int) -> AlertsMemory:
     """After a target could not be told."""
     failing = {**memory.failing, target: min(memory.failing.get(target, now), now)}
     return msgspec.structs.replace(memory, failing=failing)
 
 
 def tidy(memory: AlertsMemory, targets: frozenset[str], fallbacks: frozenset[str], now: int) -> AlertsMemory:
-    """Without parcels that every target has, or that somebody has for long while others fail."""
-    outbox = tuple(parcel for parcel in memory.outbox if not _is_done(parcel, targets, now))
+    """Without parcels that every target has, or somebody has for long or before many others."""
+    newer = 0
+    waiting: list[Parcel] = []
+    for parcel in reversed(memory.outbox):
+        newer += len(parcel.messages)
+        if not _is_done(parcel, targets, now) and not (parcel.delivered and newer > WAITING_MESSAGES_MAX):
+            waiting.append(parcel)
+    outbox = tuple(reversed(waiting))
     failing = {target: since for target, since in memory.failing.items() if target in targets | fallbacks}
     return msgspec.structs.replace(memory, outbox=outbox, failing=failing)
 
