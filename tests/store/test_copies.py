@@ -88,7 +88,9 @@ def test_no_id_is_given_twice_after_the_move(world: World, target: Store) -> Non
     moved.store, moved.policy, moved.now = target, world.policy, world.now
     moved.market, moved.renter, moved.host = Market(target, world.policy), world.renter, world.host
     moved.server = world.server
-    made = webhooks.add_webhook(moved.market, moved.renter, AddWebhook(url="https://hooks.example.org/"), moved.now)
+    made = webhooks.add_webhook(
+        moved.market, moved.renter, AddWebhook(url="https://hooks.example.org/"), moved.now
+    )
     assert made.webhook.id == hook.id + 1
     assert moved.rent().id == 3
     moved.jump(100)
