@@ -11,10 +11,10 @@ from openclore.api.specs import Net, Specs
 from openclore.autopilot.actions import CancelOrder, Outcome, PlaceOrder, Rebid
 from openclore.autopilot.file import Budget, Coin, Hours, Messages, Scale, Span, TcpCheck
 from openclore.autopilot.fleets import done, plan_fleets
-from openclore.autopilot.memory import Memory
+from openclore.autopilot.memory import FleetMemory, Memory
 from openclore.autopilot.observation import Observation, Probe, Reading
 
-from .fleet_market import START, USD, Market, Pilot, file_of, fleet, offer
+from .fleet_market import FEES, START, USD, Market, Pilot, file_of, fleet, offer
 
 
 def pilot_of(*offers: Any, **changes: Any) -> Pilot:
@@ -429,6 +429,95 @@ def test_a_cancel_that_did_not_take_is_tried_again():
     rounds(pilot)
     assert "CancelOrder still there 1m after it was cancelled" in said(pilot)
     assert pilot.market.active() == []
+
+
+BTC = "bitcoin"
+
+
+def in_bitcoin(**changes: Any) -> Order:
+    known: dict[str, Any] = {
+        "id": 1,
+        "si": 9,
+        "ct": START - 40 * 3_600,
+        "mrl": 3_600_000,
+        "price": 2.4 / 60_000,
+        "currency": BTC,
+        "spend": 4.0 / 60_000,
+        "image": "busybox",
+        "online": True,
+        "mon_container": 2,
+    }
+    return Order(**(known | changes))
+
+
+def seen_in_bitcoin(now: int, rate: float | None, order: Order | None = None, **changes: Any) -> Observation:
+    price = OfferPrice(on_demand={BTC: 2.4 / 60_000}, spot={BTC: 1e-5})
+    listed = msgspec.structs.replace(offer(8), price=price, allowed_coins=[BTC])
+    known: dict[str, Any] = {
+        "orders": Reading({order.id: order} if order else {}, now),
+        "ended": Reading({}, now),
+        "offers": Reading([listed], now),
+        "fees": Reading(FEES, now),
+        "rates": {USD: 1.0} | ({BTC: rate} if rate else {}),
+    }
+    return Observation(**(known | changes))
+
+
+@pytest.mark.parametrize("unknown", ["rate", "price"])
+def test_an_unknown_order_is_not_adopted_before_it_is_known_what_it_costs(unknown):
+    file = file_of(a=fleet(currency=Coin(BTC), budget=Budget(total=5.0)))
+    order = in_bitcoin(price=None) if unknown == "price" else in_bitcoin()
+    seen = seen_in_bitcoin(START, None if unknown == "rate" else 60_000, order, offers=None)
+    plan = plan_fleets(file, seen, Memory(name="m"), START)
+    assert plan.actions == ()
+    assert not plan.memory.fleets["a"].machines
+    assert "until its price and the rate of its currency are known" in plan.notes[0].text
+    later = START + 60
+    plan = plan_fleets(file, seen_in_bitcoin(later, 60_000, in_bitcoin()), plan.memory, later)
+    assert plan.memory.fleets["a"].machines[1].spent.total == pytest.approx(4.2)
+
+
+def test_what_was_consumed_while_a_rate_is_unknown_counts_once_it_is_known():
+    file = file_of(a=fleet(currency=Coin(BTC)))
+    memory, spent = Memory(name="m"), []
+    for minutes, rate in ((0, 60_000), (60, None), (120, 60_000)):
+        now = START + 60 * minutes
+        order = in_bitcoin(spend=(4.0 + minutes * 0.1) / 60_000)
+        memory = plan_fleets(file, seen_in_bitcoin(now, rate, order), memory, now).memory
+        spent.append(memory.fleets["a"].machines[1].spent.total)
+    assert spent == pytest.approx([4.2, 4.2, 16.8])
+    gone = seen_in_bitcoin(now + 3_600, None, ended=Reading({1: in_bitcoin(spend=1.0)}, now + 3_600))
+    over = plan_fleets(file, gone, memory, now + 3_600).memory.fleets["a"].over
+    assert over.total == pytest.approx(16.8 + 0.105 * 61 / 60)
+
+
+def test_nothing_is_ordered_in_a_currency_whose_rate_jumped_and_costs_are_the_higher():
+    file = file_of(a=fleet(currency=Coin(BTC), machines=2, budget=Budget(per_hour=0.5)))
+    memory = plan_fleets(file, seen_in_bitcoin(START, 60_000, in_bitcoin()), Memory(name="m"), START).memory
+    assert len(memory.fleets["a"].intents) == 1
+    memory = Memory(name="m", fleets={"a": FleetMemory(machines=memory.fleets["a"].machines)})
+    for jump, rate in ((90_000, 0.1575), (20_000, 0.105)):
+        now = START + 60
+        order = in_bitcoin(spend=4.1 / 60_000)
+        plan = plan_fleets(file, seen_in_bitcoin(now, 60_000, order, doubted={BTC: jump}), memory, now)
+        assert plan.actions == ()
+        assert "what bitcoin is worth jumped just now" in plan.notes[0].text
+        machine = plan.memory.fleets["a"].machines[1]
+        assert machine.usd_per_hour == pytest.approx(rate)
+        assert machine.spent.total == pytest.approx(4.2)
+    now = START + 120
+    plan = plan_fleets(file, seen_in_bitcoin(now, 60_000, order), plan.memory, now)
+    assert plan.memory.fleets["a"].machines[1].spent.total == pytest.approx(4.305)
+
+
+def test_no_bid_is_raised_in_a_currency_whose_rate_jumped():
+    pilot = rounds(pilot_of(offer(1, 9.0, floor=2.0), order_type="spot"), 3)
+    pilot.market.outbid(1, 4.0)
+    seen = pilot.market.observation()
+    doubted = msgspec.structs.replace(seen, doubted={USD: 2.0})
+    now = pilot.market.now
+    assert [type(one) for one in plan_fleets(pilot.file, seen, pilot.memory, now).actions] == [Rebid]
+    assert plan_fleets(pilot.file, doubted, pilot.memory, now).actions == ()
 
 
 # Money ----------------------------------------------------------------------------------------------

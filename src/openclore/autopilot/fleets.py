@@ -97,7 +97,8 @@ def plan_fleets(file: File, seen: Observation, memory: Memory, now: int) -> Part
         spot=_fresh_of(seen.spot, file, now),
         probes=_fresh_of(seen.probes, file, now),
         offers={offer.id: offer for offer in (fresh(seen.offers, now, file.stale_after) or ())},
-        tariff=Tariff(seen.rates, seen.fees.value if seen.fees else None),
+        tariff=Tariff(_higher(seen), seen.fees.value if seen.fees else None),
+        doubted=seen.doubted,
     )
     return _Round(file, seen, look, memory, now).plan()
 
@@ -129,6 +130,12 @@ def guard_seconds(file: File) -> int:
 def lease_seconds(file: File, fleet: Fleet) -> int:
     """Long enough to be renewed in time whatever the file says of rounds."""
     return int(max(fleet.lease, 4 * file.every, LEASE_SECONDS_MIN))
+
+
+def _higher(seen: Observation) -> dict[str, float]:
+    """Rates; while one is doubted, the higher of what it was and what it may be."""
+    doubted = {name: max(rate, seen.rates.get(name, 0.0)) for name, rate in seen.doubted.items()}
+    return {**seen.rates, **doubted}
 
 
 def _fresh_of(readings: Mapping[int, Reading[T]], file: File, now: int) -> dict[int, Reading[T]]:
@@ -281,6 +288,9 @@ class _Round:
                 work.say(f"{what}; it is left alone")
                 continue
             machine = adopted(order, self._look)
+            if machine is None:
+                work.say(f"{what}; it is left alone until its price and the rate of its currency are known")
+                continue
             work.memory, _ = followed(
                 msgspec.structs.replace(work.memory, machines={**work.memory.machines, order_id: machine}),
                 fleet,
@@ -380,6 +390,8 @@ class _Round:
             self._give_up(work, machine, f"its bid has waited for {words_of(now - since)}")
             return
         if reading is None or reading.at <= max(machine.made_at, machine.bid_at or 0):
+            return
+        if machine.currency in self._look.doubted or tariff.usd(1.0, machine.currency) is None:
             return
         price = _winning(reading.value, machine.currency, fleet.bid_step, tariff)
         cap = price_cap(fleet, machine.currency, tariff)
@@ -533,6 +545,8 @@ class _Round:
         if self._now < work.memory.pause_until:
             rest = words_of(work.memory.pause_until - self._now)
             return f"nothing is ordered for another {rest}; {work.memory.pause_reason}"
+        if fleet.currency in self._look.doubted:
+            return f"what {fleet.currency} is worth jumped just now; nothing is ordered in it until that is clear"
         if fresh(self._seen.offers, self._now, self._file.stale_after) is None:
             return "the marketplace could not be read"
         return None

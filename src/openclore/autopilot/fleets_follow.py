@@ -36,7 +36,10 @@ _EXPIRY_SECONDS = 180
 
 
 class Look(NamedTuple):
-    """What the market shows. `ended` are orders that are over, `at` and `ended_at` when that was read."""
+    """What the market shows. `ended` are orders that are over, `at` and `ended_at` when that was read.
+
+    `doubted` are currencies whose rate jumped just now; `tariff` has the higher one until that is clear.
+    """
 
     orders: Mapping[int, Order]
     at: int
@@ -46,6 +49,7 @@ class Look(NamedTuple):
     probes: Mapping[int, Reading[Probe]]
     offers: Mapping[int, Offer]
     tariff: Tariff
+    doubted: Collection[str]
 
 
 def settled(memory: FleetMemory, look: Look, claimed: Collection[int], exclude_for: Span) -> FleetMemory:
@@ -88,11 +92,18 @@ def machine_of(order: Order, intent: Intent, look: Look | None) -> Machine:
     )
 
 
-def adopted(order: Order, look: Look) -> Machine:
-    """A running order that nobody remembers; what it has cost so far is counted as well as can be."""
+def adopted(order: Order, look: Look) -> Machine | None:
+    """A running order that nobody remembers; what it has cost so far counts with its next look.
+
+    None as long as it can't be said what it costs.
+    """
     kind: OrderType = "spot" if order.spot else "on-demand"
     currency = order.currency or ""
-    rate = (look.tariff.usd_with_fees(order.price or 0.0, kind, currency) or 0.0) / HOURS_PER_DAY
+    price = _amount(order.price)
+    usd_per_day = None if price is None else look.tariff.usd_with_fees(price, kind, currency)
+    if usd_per_day is None:
+        return None
+    rate = usd_per_day / HOURS_PER_DAY
     made_at = min(order.ct or look.at, look.at)
     return Machine(
         order_id=order.id,
@@ -214,16 +225,17 @@ def _present(machine: Machine, order: Order, fleet: Fleet | None, look: Look, no
     return machine if waiting or fleet is None else _checked(machine, order, fleet, look, now)
 
 
-def _charged(machine: Machine, order: Order, look: Look) -> Machine:
-    """With what it has cost by now, and what it costs from now on."""
+def _charged(machine: Machine, order: Order, look: Look, last: bool = False) -> Machine:
+    """With what it has cost by now, and what it costs from now on.
+
+    What it has consumed waits until it is known what that is worth, unless this is the `last` look.
+    """
     if look.at <= machine.spent_at:
         return machine
     spend = _amount(order.spend)
-    if spend is None:
-        usd: float | None = None
-    else:
-        consumed = max(0.0, spend - machine.spend)
-        usd = look.tariff.usd_with_fees(consumed, machine.type, machine.currency)
+    consumed = 0.0 if spend is None else max(0.0, spend - machine.spend)
+    usd = None if spend is None else look.tariff.usd_with_fees(consumed, machine.type, machine.currency)
+    waits = spend is not None and not last and (usd is None or machine.currency in look.doubted)
     if usd is None:
         minutes = -(-(look.at - machine.spent_at) // 60) + 1
         usd = machine.usd_per_hour * minutes / 60
@@ -233,13 +245,14 @@ def _charged(machine: Machine, order: Order, look: Look) -> Machine:
     if machine.bid_at is not None and look.at < machine.bid_at + SETTLE_SECONDS:
         rate = max(rate, machine.usd_per_hour)
     highest = max(machine.usd_per_hour_max, rate)
+    machine = msgspec.structs.replace(machine, usd_per_hour=rate, usd_per_hour_max=highest)
+    if waits:
+        return machine
     return msgspec.structs.replace(
         machine,
         spend=machine.spend if spend is None else max(spend, machine.spend),
         spent=added(machine.spent, usd, highest, machine.spent_at, look.at),
         spent_at=look.at,
-        usd_per_hour=rate,
-        usd_per_hour_max=highest,
     )
 
 
@@ -280,7 +293,7 @@ def _over(
     memory: FleetMemory, machine: Machine, order: Order, fleet: Fleet | None, look: Look
 ) -> FleetMemory:
     """The memory after an order ended, by whomever."""
-    machine = _charged(machine, order, look)
+    machine = _charged(machine, order, look, last=True)
     cost = ended(machine.spent, machine.usd_at_once, machine.made_at, max(look.at, machine.spent_at))
     memory = msgspec.structs.replace(memory, over=memory.over + cost)
     expected = (
