@@ -28,6 +28,10 @@ def test_a_usual_fleet_is_fine():
         ({"machines": None}, "machines"),
         ({"scale": Scale(command=("true",), maximum=2)}, "machines"),
         ({"machines": -1}, "machines"),
+        ({"machines": 1_001}, "machines"),
+        ({"machines": None, "scale": Scale(command=("x",), maximum=1_001)}, "scale.maximum"),
+        ({"currency": "doge"}, "currency"),
+        ({"gpu": ""}, "gpu"),
         ({"machines": None, "scale": Scale(maximum=2)}, "scale"),
         ({"machines": None, "scale": Scale(command=("x",), url="http://x", maximum=2)}, "scale"),
         ({"machines": None, "scale": Scale(url="ftp://x", maximum=2)}, "scale.url"),
@@ -59,7 +63,7 @@ def test_what_makes_no_sense_is_named(changes: dict[str, Any], member: str):
 def test_a_budget_pays_for_a_minute_of_a_machine():
     assert [*budget_too_small(Budget(per_hour=0.0051, per_day=0.0051), fleet())] == []
     assert [*budget_too_small(Budget(per_day=0.005), fleet())] == [
-        ("per_day", "does not pay for one machine's minute, 0.0051 $ with fees at price_per_hour_max")
+        ("per_day", "does not pay for one machine's minute, 0.00506 $ with fees at price_per_hour_max")
     ]
 
 

@@ -11,7 +11,7 @@ from openclore.autopilot.actions import (
     RenewLease,
     SetSettings,
 )
-from openclore.autopilot.words import sentence
+from openclore.autopilot.words import cents, plain, sentence
 
 WHY = {"for_": "fleets.a", "reason": "r"}
 ORDER = {"key": "k", "fleet": "a", "server_id": 5, "image": "i", "usd_per_hour": 0.1}
@@ -53,3 +53,15 @@ ORDER = {"key": "k", "fleet": "a", "server_id": 5, "image": "i", "usd_per_hour":
 )
 def test_an_action_is_a_sentence(action: AnyAction, said: str):
     assert sentence(action) == said
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(4.1, "4.1"), (0.0000312, "0.0000312"), (-2.0, "-2"), (10.0**18, "1e+18"), (-1e308, "-1e+308")],
+)
+def test_a_number_is_plain_unless_that_would_be_long(number: float, said: str):
+    assert plain(number) == said
+
+
+def test_dollars_have_two_decimals_unless_that_would_be_long():
+    assert [cents(usd) for usd in (3.999, 0.0, 1e308)] == ["4.00", "0.00", "1e+308"]

@@ -58,6 +58,12 @@ def _alerts(file: File) -> Iterator[tuple[Path, str]]:
                 yield ("alerts", name, member), "must be above 0"
         if isinstance(alert, WalletBelow) and alert.back_above is not None and alert.back_above < alert.below:
             yield ("alerts", name, "back_above"), f"must not be less than below ({alert.below:g})"
+        if getattr(alert, "gpu", None) == "":
+            yield ("alerts", name, "gpu"), "is empty; name a part of the model, such as 4090"
+        if getattr(alert, "kinds", None) == ():
+            yield ("alerts", name, "kinds"), 'names none; such as ["order_ended"]'
+        if getattr(alert, "servers", None) == ():
+            yield ("alerts", name, "servers"), 'name at least one pattern, such as "rig-*"'
 
 
 def _hosting(file: File) -> Iterator[tuple[Path, str]]:

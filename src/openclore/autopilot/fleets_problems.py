@@ -6,12 +6,14 @@ from collections.abc import Iterator
 import msgspec
 
 from openclore.api.complaints import complaint
+from openclore.api.currencies import Currency
 from openclore.api.orders import CreateOrder
 
 from .budget import FEE_PERCENT
 from .file import Budget, CommandCheck, File, Fleet
 
 _COUNTRY = re.compile(r"[A-Za-z]{2}", re.ASCII)
+MACHINES_MAX = 1_000
 _ORDER_MEMBERS = (
     "image",
     "ports",
@@ -44,7 +46,7 @@ def budget_too_small(budget: Budget, fleet: Fleet) -> Iterator[tuple[str, str]]:
         if limit is not None and 0 < limit < minute:
             yield (
                 member,
-                f"does not pay for one machine's minute, {minute:.4f} $ with fees at price_per_hour_max",
+                f"does not pay for one machine's minute, {minute:.3g} $ with fees at price_per_hour_max",
             )
 
 
@@ -73,6 +75,8 @@ def _count(fleet: Fleet) -> Iterator[tuple[str, str]]:
         yield "machines", "give either machines or scale: how many there should be"
     if fleet.machines is not None and fleet.machines < 0:
         yield "machines", "must be 0 or more"
+    if (fleet.machines or 0) > MACHINES_MAX:
+        yield "machines", f"must be {MACHINES_MAX} at most"
     scale = fleet.scale
     if scale is not None:
         if bool(scale.command) == (scale.url is not None):
@@ -83,11 +87,17 @@ def _count(fleet: Fleet) -> Iterator[tuple[str, str]]:
             yield "scale.minimum", "must be 0 or more"
         if scale.maximum < max(1, scale.minimum):
             yield "scale.maximum", "must be at least 1 and not less than minimum"
+        if scale.maximum > MACHINES_MAX:
+            yield "scale.maximum", f"must be {MACHINES_MAX} at most"
     if fleet.until is not None and fleet.until.tzinfo is None:
         yield "until", "needs a timezone; write it like 2027-01-31T18:00:00Z or ...+01:00"
 
 
 def _choice(fleet: Fleet) -> Iterator[tuple[str, str]]:
+    if fleet.currency not in list(Currency):
+        yield "currency", f"{fleet.currency} is no currency of the market; there are {', '.join(Currency)}"
+    if fleet.gpu == "":
+        yield "gpu", "is empty; name a part of the model, such as 4090, or leave it out"
     if not fleet.price_per_hour_max > 0:
         yield "price_per_hour_max", "must be above 0"
     if not 0 <= fleet.reliability_min <= 1:

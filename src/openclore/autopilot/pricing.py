@@ -40,6 +40,7 @@ from .servers import (
     unread,
     usd_pricing_of,
 )
+from .words import cents
 
 HOUR_SECONDS = 3_600
 CENT = 0.01
@@ -168,7 +169,7 @@ def _general_problems(group: PricingBase) -> Iterator[tuple[str, str]]:
     elif _power_usd(group) > group.ceiling:
         yield (
             "power_watts",
-            f"power alone costs {_power_usd(group):.2f} $ a day with the market's fee,"
+            f"power alone costs {cents(_power_usd(group))} $ a day with the market's fee,"
             f" above the ceiling of {group.ceiling:g}",
         )
 
@@ -224,7 +225,7 @@ def percentile(group: Percentile, prices: Sequence[float], present: float | None
     place = group.percentile / 100 * (len(ranked) - 1)
     below, above = ranked[math.floor(place)], ranked[math.ceil(place)]
     usd = below + (above - below) * (place - math.floor(place))
-    why = f"percentile {group.percentile:g} is {usd:.2f}"
+    why = f"percentile {group.percentile:g} is {cents(usd)}"
     if present is None:
         return Wanted(usd, f"{why} of {len(ranked)} comparable offers")
     cheaper = sum(price < present - _TINY for price in ranked)
@@ -239,7 +240,7 @@ def undercut(group: Undercut, prices: Sequence[float]) -> Wanted:
     which = (
         f"cheapest of {len(prices)} free comparable offers" if prices[1:] else "only free comparable offer"
     )
-    return Wanted(usd, f"the {which} asks {cheapest:.2f}, {_percent(group.share)} less is {usd:.2f}")
+    return Wanted(usd, f"the {which} asks {cents(cheapest)}, {_percent(group.share)} less is {cents(usd)}")
 
 
 def occupancy(group: Occupancy, present: float | None, rented: int, servers: int) -> Wanted:
@@ -258,12 +259,12 @@ def timetable(group: Timetable, local: datetime) -> Wanted:
     """By local time."""
     for period in group.periods:
         if period.hours.covers(local):
-            return Wanted(period.price, f"{period.price:.2f} in {period.hours}")
-    return Wanted(group.otherwise, f"{group.otherwise:.2f} outside the hours named")
+            return Wanted(period.price, f"{cents(period.price)} in {period.hours}")
+    return Wanted(group.otherwise, f"{cents(group.otherwise)} outside the hours named")
 
 
 def fixed(group: Fixed) -> Wanted:
-    return Wanted(group.price, f"fixed at {group.price:.2f}")
+    return Wanted(group.price, f"fixed at {cents(group.price)}")
 
 
 # One server -----------------------------------------------------------------------------------------
@@ -520,7 +521,7 @@ def _next(
     low, high = lowest_usd(group), group.ceiling
     lowest, highest = price.allowed(low, high)
     if lowest > highest:
-        return f"the market takes no price in {price.currency} between {low:.2f} and {high:.2f} $ a day"
+        return f"the market takes no price in {price.currency} between {cents(low)} and {cents(high)} $ a day"
     target = min(max(wanted, low), high)
     if price.usd is None:
         units = min(max(round(price.units(target)), lowest), highest)
@@ -602,9 +603,9 @@ def _held_back(group: PricingBase, wanted: float, moves: Iterable[tuple[_Price, 
     low, high = lowest_usd(group), group.ceiling
     said = ""
     if wanted < low - _TINY:
-        said = f", but {'power costs' if _power_usd(group) > group.floor else 'the floor is'} {low:.2f}"
+        said = f", but {'power costs' if _power_usd(group) > group.floor else 'the floor is'} {cents(low)}"
     elif wanted > high + _TINY:
-        said = f", but the ceiling is {high:.2f}"
+        said = f", but the ceiling is {cents(high)}"
     target = min(max(wanted, low), high)
     if any(abs(price.units(number * price.rate) - price.units(target)) > 1 for price, number in moves):
         said += f", by {_percent(group.step_per_hour)} an hour at most"
@@ -619,8 +620,8 @@ def _told(moves: Iterable[tuple[_Price, float]]) -> str:
     """ "4.10 -> 3.95 $ a day"; with the currencies where they differ."""
     coins: dict[str, list[str]] = {}
     for price, number in moves:
-        before = "none" if price.usd is None else f"{price.usd:.2f}"
-        coins.setdefault(f"{before} -> {number * price.rate:.2f}", []).append(price.currency)
+        before = "none" if price.usd is None else cents(price.usd)
+        coins.setdefault(f"{before} -> {cents(number * price.rate)}", []).append(price.currency)
     if len(coins) == 1:
         return f"{next(iter(coins))} $ a day"
     return ", ".join(f"{move} $ a day in {' and '.join(names)}" for move, names in coins.items())

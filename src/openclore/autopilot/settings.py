@@ -32,6 +32,7 @@ from .servers import (
     unread,
     usd_pricing_of,
 )
+from .words import plain
 
 
 def plan_settings(file: File, seen: Observation, now: int) -> Part[None]:
@@ -188,9 +189,9 @@ def _claimed(file: File, name: str, server: str) -> dict[str, str]:
 
 def _members(table: Settings) -> list[str]:
     """The members that a table names, prices by currency."""
-    plain = ("public", "mrl_hours", "currencies", "background_job")
+    alone = ("public", "mrl_hours", "currencies", "background_job")
     return [
-        *(member for member in plain if getattr(table, member) is not None),
+        *(member for member in alone if getattr(table, member) is not None),
         *(
             f"{prices}.{coin}"
             for prices in ("on_demand", "spot", "dollars")
@@ -242,7 +243,7 @@ def _price_differs(
         changes.append(Change(f"{PREFIXES[currency]}_{member_of(other)}", None, amount))
     if changes:
         before = f"{_said(present)} ({pegged})" if pegged else _said(present)
-        yield _Difference(f"{member_of(kind)}.{currency}", before, _number(amount), tuple(changes))
+        yield _Difference(f"{member_of(kind)}.{currency}", before, plain(amount), tuple(changes))
 
 
 def _dollars_differ(config: ServerConfig, currency: Currency, wanted: Dollars) -> Iterator[_Difference]:
@@ -260,7 +261,7 @@ def _dollars_differ(config: ServerConfig, currency: Currency, wanted: Dollars) -
             if pegged_mode(config, currency)
             else "by hand"
         )
-        now = f"{_number(wanted.on_demand)}/{_number(wanted.spot)}"
+        now = f"{plain(wanted.on_demand)}/{plain(wanted.spot)}"
         yield _Difference(f"dollars.{currency}", was, now, tuple(changes))
 
 
@@ -305,7 +306,7 @@ def _said(value: object) -> str:
         return "unknown"
     if isinstance(value, bool):
         return str(value).lower()
-    return _number(value) if isinstance(value, float) else str(value)
+    return plain(value) if isinstance(value, float) else str(value)
 
 
 # Background jobs ------------------------------------------------------------------------------------
@@ -366,7 +367,7 @@ def _price_problems(member: str, name: str, amount: float, bounded_as: str) -> I
         yield member, _no_currency(name)
     elif not _allowed(amount, Currency(bounded_as)):
         lowest, highest, _ = PRICE_BOUNDS[Currency(bounded_as)]
-        yield member, f"{name}: {_number(amount)} is outside {lowest} to {highest} per day"
+        yield member, f"{name}: {plain(amount)} is outside {lowest} to {highest} per day"
 
 
 def _known(name: str) -> bool:

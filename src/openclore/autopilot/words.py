@@ -40,6 +40,9 @@ def sentence(action: AnyAction) -> str:
             assert_never(action)
 
 
+LONG = 1e18
+"""Numbers from here on are no amounts, but what somebody mistyped or a market made up."""
+
 _MEMBERS = {
     "availability": "public",
     "mrl": "longest rental in hours",
@@ -68,8 +71,13 @@ def _changes(change: Change) -> Iterator[str]:
 
 
 def plain(number: float) -> str:
-    """A number without exponent and without zeros at its end: 0.0000312."""
-    return f"{number:.10f}".rstrip("0").rstrip(".")
+    """A number without exponent and without zeros at its end, unless it would be long: 0.0000312, 1e+300."""
+    return f"{number:.10f}".rstrip("0").rstrip(".") if abs(number) < LONG else f"{number:g}"
+
+
+def cents(usd: float) -> str:
+    """Dollars with two decimals, unless that would be long."""
+    return f"{usd:.2f}" if abs(usd) < LONG else f"{usd:g}"
 
 
 def _shown(value: object) -> str:
