@@ -18,7 +18,7 @@ import msgspec
 from openclore.api.durations import words_of
 
 from .actions import Note
-from .conditions import Case, Cases, Happening, Look, Said, treatment
+from .conditions import Case, Cases, Evidence, Happening, Said, treatment
 from .file import (
     Alert,
     File,
@@ -62,7 +62,7 @@ def plan_alerts(
         standings[key], before = memory.standings.get(key, {}), memory.seen.get(key)
         if before is not None:
             compared[key] = before
-        look = Look(seen, now, file.stale_after, standings[key].__contains__)
+        look = Evidence(seen, now, file.stale_after, standings[key].__contains__)
         treated = treatment(alert)
         if isinstance(treated, Happening):
             happened = treated.happened(alert, look, before)

@@ -59,7 +59,7 @@ class Case(NamedTuple):
     back: tuple[str, str] | None = None
 
 
-class Look(NamedTuple):
+class Evidence(NamedTuple):
     """What a condition is judged by; `held` tells of a subject whether the condition held before."""
 
     seen: Observation
@@ -82,7 +82,7 @@ class Lasting(NamedTuple):
         reminds: whether it is said again while it lasts.
     """
 
-    cases: Callable[[Any, Look], Cases | None]
+    cases: Callable[[Any, Evidence], Cases | None]
     news: str
     reminds: bool = True
 
@@ -90,7 +90,7 @@ class Lasting(NamedTuple):
 class Happening(NamedTuple):
     """What happened since `before`, which is what the last look returned; None at the first."""
 
-    happened: Callable[[Any, Look, Mapping[str, str] | None], "Happenings | None"]
+    happened: Callable[[Any, Evidence, Mapping[str, str] | None], "Happenings | None"]
 
 
 class Happenings(NamedTuple):
@@ -113,7 +113,7 @@ def back_mark(alert: WalletBelow) -> float:
 # Wallets --------------------------------------------------------------------------------------------
 
 
-def _wallet_below(alert: WalletBelow, look: Look) -> Cases | None:
+def _wallet_below(alert: WalletBelow, look: Evidence) -> Cases | None:
     amount = _balance(alert.wallet, look)
     if amount is None:
         return None
@@ -134,7 +134,7 @@ def _wallet_below(alert: WalletBelow, look: Look) -> Cases | None:
     return {str(alert.wallet): case}
 
 
-def _wallet_hours_below(alert: WalletHoursBelow, look: Look) -> Cases | None:
+def _wallet_hours_below(alert: WalletHoursBelow, look: Evidence) -> Cases | None:
     amount = _balance(alert.wallet, look)
     orders = fresh(look.seen.orders, look.now, look.stale_after)
     if amount is None or orders is None:
@@ -169,7 +169,7 @@ def _wallet_hours_below(alert: WalletHoursBelow, look: Look) -> Cases | None:
     return {str(alert.wallet): case}
 
 
-def _balance(wallet: str, look: Look) -> float | None:
+def _balance(wallet: str, look: Evidence) -> float | None:
     amount = (fresh(look.seen.wallets, look.now, look.stale_after) or {}).get(wallet)
     return amount if amount is not None and math.isfinite(amount) else None
 
@@ -208,7 +208,7 @@ def _tenth(hours: float) -> float:
 # Orders ---------------------------------------------------------------------------------------------
 
 
-def _outbid(alert: Outbid, look: Look) -> Cases | None:
+def _outbid(alert: Outbid, look: Evidence) -> Cases | None:
     orders = fresh(look.seen.orders, look.now, look.stale_after)
     if orders is None:
         return None
@@ -227,7 +227,7 @@ def _outbid(alert: Outbid, look: Look) -> Cases | None:
     }
 
 
-def _waits(order: Order, look: Look) -> bool | None:
+def _waits(order: Order, look: Evidence) -> bool | None:
     """Whether a bid does not run: as the order says, else as the bids on its server do."""
     if order.state is not None:
         return order.state == "waiting"
@@ -237,7 +237,7 @@ def _waits(order: Order, look: Look) -> bool | None:
     return not any(bid.active for bid in own) if own else None
 
 
-def _host_lost(alert: HostLost, look: Look) -> Cases | None:
+def _host_lost(alert: HostLost, look: Evidence) -> Cases | None:
     orders = fresh(look.seen.orders, look.now, look.stale_after)
     if orders is None:
         return None
@@ -259,7 +259,7 @@ def _host_lost(alert: HostLost, look: Look) -> Cases | None:
 NEWEST = "newest"
 
 
-def _order_failed(alert: OrderFailed, look: Look, before: Mapping[str, str] | None) -> Happenings | None:
+def _order_failed(alert: OrderFailed, look: Evidence, before: Mapping[str, str] | None) -> Happenings | None:
     """Compares with the orders that were there, by id: "" or "failed", and with the newest id there was."""
     active = fresh(look.seen.orders, look.now, look.stale_after)
     if active is None:
@@ -320,7 +320,7 @@ def _price(order: Order) -> str:
 # Servers --------------------------------------------------------------------------------------------
 
 
-def _server_offline(alert: ServerOffline, look: Look) -> Cases | None:
+def _server_offline(alert: ServerOffline, look: Evidence) -> Cases | None:
     servers = fresh(look.seen.servers, look.now, look.stale_after)
     if servers is None:
         return None
@@ -335,7 +335,7 @@ def _server_offline(alert: ServerOffline, look: Look) -> Cases | None:
     }
 
 
-def _server_rented(alert: ServerRented, look: Look) -> Cases | None:
+def _server_rented(alert: ServerRented, look: Evidence) -> Cases | None:
     rented = _rented(alert.servers, look)
     if rented is None:
         return None
@@ -345,7 +345,7 @@ def _server_rented(alert: ServerRented, look: Look) -> Cases | None:
     }
 
 
-def _server_free(alert: ServerFree, look: Look) -> Cases | None:
+def _server_free(alert: ServerFree, look: Evidence) -> Cases | None:
     rented = _rented(alert.servers, look)
     if rented is None:
         return None
@@ -358,7 +358,7 @@ def _server_free(alert: ServerFree, look: Look) -> Cases | None:
     }
 
 
-def _rented(patterns: tuple[str, ...], look: Look) -> dict[str, bool | None] | None:
+def _rented(patterns: tuple[str, ...], look: Evidence) -> dict[str, bool | None] | None:
     """By name: as a server's settings tell, else as its offer does, which knows of on-demand renters only."""
     servers = fresh(look.seen.servers, look.now, look.stale_after)
     if servers is None:
@@ -378,20 +378,20 @@ def _rented(patterns: tuple[str, ...], look: Look) -> dict[str, bool | None] | N
 # Prices ---------------------------------------------------------------------------------------------
 
 
-def _price_above(alert: PriceAbove, look: Look) -> Cases | None:
+def _price_above(alert: PriceAbove, look: Evidence) -> Cases | None:
     return _prices(
         alert, look, lambda price, held: price > (alert.level / BACK_FACTOR if held else alert.level)
     )
 
 
-def _price_below(alert: PriceBelow, look: Look) -> Cases | None:
+def _price_below(alert: PriceBelow, look: Evidence) -> Cases | None:
     return _prices(
         alert, look, lambda price, held: price < (alert.level * BACK_FACTOR if held else alert.level)
     )
 
 
 def _prices(
-    alert: PriceAbove | PriceBelow, look: Look, beyond: Callable[[float, bool], bool]
+    alert: PriceAbove | PriceBelow, look: Evidence, beyond: Callable[[float, bool], bool]
 ) -> Cases | None:
     offers = fresh(look.seen.offers, look.now, look.stale_after)
     prices = [per_gpu_hour(offer, alert.order_type) for offer in offers or () if _is(offer, alert.gpu)]
@@ -438,7 +438,7 @@ def per_gpu_hour(offer: Offer, order_type: str) -> float | None:
 # Events ---------------------------------------------------------------------------------------------
 
 
-def _event(alert: Happened, look: Look, before: Mapping[str, str] | None) -> Happenings | None:
+def _event(alert: Happened, look: Evidence, before: Mapping[str, str] | None) -> Happenings | None:
     """Compares with the id of the last event."""
     after = int((before or {}).get(NEWEST, 0))
     new = [event for event in look.seen.events if event.id > after]
