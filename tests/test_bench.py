@@ -37,11 +37,12 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=380,
         check=False,
     )
 
 
+@pytest.mark.timeout(400)
 def test_every_row_is_measured_against_something_in_the_same_run() -> None:
     done = run("--quick", "--json")
     assert done.returncode == 0, done.stderr
