@@ -384,6 +384,75 @@ def test_an_unknown_order_of_its_image_is_dealt_with_as_the_file_says(orphans, l
     assert (7_000 in pilot.fleet.machines) == (orphans != "leave")
 
 
+@pytest.mark.parametrize("orphans", ["adopt", "cancel"])
+def test_an_order_that_was_not_there_when_the_fleet_began_is_left_alone_and_said(orphans):
+    pilot = rounds(pilot_of(orphans=orphans))
+    pilot.market.do(by_hand(2, 3.6))
+    rounds(pilot, 3)
+    assert servers(pilot) == [1, 2]
+    assert list(pilot.fleet.machines) == [7_000]
+    what = "order 7001 on server 2 runs busybox and is unknown"
+    assert pilot.notes == [f"{what}; it is left alone, as it was not there when the fleet began"]
+
+
+def by_hand(server_id: int, price: float) -> PlaceOrder:
+    return PlaceOrder(
+        for_="",
+        reason="",
+        key="by hand",
+        fleet="",
+        server_id=server_id,
+        type="on-demand",
+        currency=USD,
+        image="busybox",
+        price=price,
+        usd_per_hour=0.0,
+    )
+
+
+def test_two_files_of_one_key_and_image_do_not_fight():
+    market = Market({n: offer(n) for n in range(1, 12)})
+    one, other = Pilot(market, file_of(a=fleet(machines=2))), Pilot(market, file_of(b=fleet(machines=3)))
+    for _ in range(8):
+        one.round()
+        other.round()
+    assert len(market.active()) == len(market.orders) == 3
+
+
+def test_an_order_that_shows_after_it_was_taken_for_not_made_is_its_own():
+    pilot, order = outcome_of(pilot_of(machines=1), unknown=True)
+    pilot.market.turn(125)
+    rounds(pilot)
+    assert servers(pilot) == [2]
+    pilot.market.do(order)
+    rounds(pilot, 2)
+    assert pilot.fleet.machines.keys() == {one.id for one in pilot.market.active()}
+    assert len(pilot.market.active()) == 1
+
+
+@pytest.mark.parametrize("ahead", [600, -600])
+def test_an_unclear_order_is_found_whatever_the_clocks_say(ahead):
+    pilot, order = outcome_of(pilot_of(orphans="leave"), unknown=True)
+    pilot.market.do(order)
+    pilot.market.orders[7_000].made_at -= ahead
+    rounds(pilot, 3)
+    assert list(pilot.fleet.machines) == [7_000]
+    assert len(pilot.market.orders) == 1
+
+
+def test_orders_that_ended_before_are_not_taken_for_an_unclear_one():
+    pilot = rounds(pilot_of(offer(1, 2.4)), 2)
+    pilot.market.end(7_000, "cancelled")
+    rounds(pilot)
+    assert len(pilot.market.orders) == 2
+    pilot.market.orders.pop(7_001)
+    pilot.memory = Memory(name="m", fleets={"a": FleetMemory(orphans=())})
+    plan = plan_fleets(pilot.file, pilot.market.observation(), pilot.memory, pilot.market.now)
+    pilot.memory = plan.memory
+    pilot.market.turn(60)
+    assert rounds(pilot).fleet.intents == plan.memory.fleets["a"].intents
+
+
 def test_what_was_adopted_above_the_number_is_cancelled():
     earlier = rounds(pilot_of(machines=3), 3)
     pilot = Pilot(earlier.market, file_of(a=fleet(machines=1)), memory=Memory(name="another"))
@@ -539,6 +608,50 @@ def test_the_budget_of_all_fleets_holds_too():
     )
     rounds(pilot, 200)
     assert 0.1 < max(pilot.market.spent_per(86_400).values()) <= 0.25
+
+
+@pytest.mark.parametrize("back", [600, 6 * 3_600, 40 * 86_400])
+def test_a_clock_that_is_set_back_does_not_stop_counting(back):
+    pilot = rounds(pilot_of(machines=2, budget=Budget(total=2.0, per_hour=0.45)), 50)
+    charged = sum(pilot.market.spent_per(0).values())
+    pilot.market.now -= back
+    for one in pilot.market.orders.values():
+        one.made_at -= back
+    pilot.market.charges.clear()
+    remembered = pilot.fleet.spent
+    rounds(pilot, 2)
+    assert pilot.fleet.spent.total >= remembered.total
+    assert pilot.fleet.spent.hour <= pilot.market.now // 3_600
+    rounds(pilot, 600)
+    assert charged + sum(pilot.market.spent_per(0).values()) <= 2.0
+    assert pilot.market.active() == []
+
+
+def test_a_lease_is_renewed_at_once_after_a_clock_was_set_back():
+    pilot = pilot_of(lease=Span(600))
+    pilot.market.has_open = True
+    rounds(pilot, 2)
+    pilot.market.now -= 6 * 3_600
+    rounds(pilot, 2)
+    assert said(pilot).count("RenewLease") == 1
+
+
+def test_without_its_memory_a_fleet_counts_what_ended_today_and_what_runs():
+    pilot = rounds(pilot_of(machines=2, budget=Budget(per_day=1.2)), 300)
+    assert [one.end_reason for one in pilot.market.orders.values()] == ["cancelled", "cancelled"]
+    pilot.memory = Memory(name="another")
+    rounds(pilot, 100)
+    assert max(pilot.market.spent_per(86_400).values()) <= 1.2
+    assert pilot.fleet.spent.total == pytest.approx(sum(pilot.market.spent_per(0).values()), abs=0.02)
+
+
+def test_orders_that_ended_on_another_day_are_not_counted_without_memory():
+    pilot = rounds(pilot_of(machines=2), 10)
+    pilot.file = file_of(a=fleet(machines=0))
+    rounds(pilot, 3)
+    pilot.memory = Memory(name="another")
+    pilot.market.now += 86_400
+    assert rounds(pilot).fleet.spent.total == 0.0
 
 
 def test_machines_that_cost_what_the_hour_allows_run_without_a_gap():

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from openclore.api.account import RenterFeesReply
 from openclore.api.currencies import Currency
 from openclore.api.orders import OrderType
@@ -159,6 +161,13 @@ def ended(spent: Spent, usd_at_once: float, made_at: int, at: int) -> Spent:
     )
 
 
+def not_after(spent: Spent, now: int) -> Spent:
+    """With what was spent in an hour or a day yet to come as spent in the present one."""
+    return msgspec.structs.replace(
+        spent, hour=min(spent.hour, now // HOUR_SECONDS), day=min(spent.day, now // DAY_SECONDS)
+    )
+
+
 def _in_window(spent: Spent, begin: int, seconds: int) -> float:
     """What was spent in the window that begins then; 0 seconds: ever."""
     if seconds == HOUR_SECONDS:
@@ -173,10 +182,14 @@ def _at_most(cost: Cost, begin: int, end: int, seconds: int) -> float:
 
     Two bounds hold: what was told and a minute more than what could be charged since, and all its minutes in
     the window at its highest price. The first is better for what paused, the second exact for what did not.
+    Where more was told than the second allows, a clock was set back, and only the first holds.
     """
+    since = max(begin, cost.since)
     told = _in_window(cost.spent, begin, seconds)
     since_told = (_minutes(end - max(begin, cost.spent_at)) + 1) * cost.usd_per_hour / 60
-    whole = _minutes(end - max(begin, cost.since)) * cost.highest / 60
+    whole = _minutes(end - since) * cost.highest / 60
+    if told > _minutes(cost.spent_at + 1 - since) * cost.highest / 60 + _EPSILON:
+        whole = math.inf
     fee = cost.usd_at_once if cost.since + CREATION_CHARGED_SECONDS >= begin else 0.0
     return min(told + since_told, whole) + fee
 

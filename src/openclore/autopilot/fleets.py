@@ -7,7 +7,7 @@ clear what became of it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -39,10 +39,13 @@ from .fleets_follow import (
     NOT_MADE_SECONDS,
     Look,
     adopted,
+    cost_before,
+    could_be_of,
     excluding,
     failed,
     followed,
     machine_of,
+    set_back,
     settled,
 )
 from .memory import FleetMemory, Intent, Machine, Memory, Spent
@@ -252,7 +255,9 @@ class _Round:
 
     def _follow(self, work: _Work) -> None:
         exclude_for = work.fleet.exclude_for if work.fleet else NOT_MADE_SECONDS
-        memory = settled(work.memory, self._look, self._claimed(), exclude_for)
+        memory = settled(
+            set_back(work.memory, self._look, self._now), self._look, self._claimed(), exclude_for
+        )
         work.memory, strange = followed(memory, work.fleet, self._look, self._now)
         work.strange = bool(strange)
         for text in strange:
@@ -273,24 +278,28 @@ class _Round:
                     work.memory = msgspec.structs.replace(work.memory, machines=machines)
 
     def _take_up_orphans(self, work: _Work, fleet: Fleet) -> None:
-        """Running orders of its image that nobody remembers."""
+        """Running orders of its image that nobody remembers: those that were there when it began."""
         claimed = self._claimed()
+        begins = work.memory.orphans is None
+        due = set(work.memory.orphans or ())
+        if begins:
+            self._count_what_was(work, fleet, claimed)
         for order_id, order in sorted(self._look.orders.items()):
-            kind = "spot" if order.spot else "on-demand"
-            if (
-                order_id in claimed
-                or order.image != fleet.image
-                or fleet.order_type not in (kind, "cheapest")
-            ):
+            if order_id in claimed or not could_be_of(fleet, order):
                 continue
             what = f"order {order_id} on server {order.si} runs {fleet.image} and is unknown"
-            if fleet.orphans == "leave":
+            if begins and fleet.orphans == "leave":
                 work.say(f"{what}; it is left alone")
+                continue
+            if not begins and order_id not in due:
+                work.say(f"{what}; it is left alone, as it was not there when the fleet began")
                 continue
             machine = adopted(order, self._look)
             if machine is None:
                 work.say(f"{what}; it is left alone until its price and the rate of its currency are known")
+                due.add(order_id)
                 continue
+            due.discard(order_id)
             work.memory, _ = followed(
                 msgspec.structs.replace(work.memory, machines={**work.memory.machines, order_id: machine}),
                 fleet,
@@ -301,6 +310,13 @@ class _Round:
                 work.cancel(work.memory.machines[order_id], f"{what}", self._now)
             else:
                 work.say(f"{what}; it is adopted")
+        work.memory = msgspec.structs.replace(work.memory, orphans=tuple(sorted(due)))
+
+    def _count_what_was(self, work: _Work, fleet: Fleet, claimed: Collection[int]) -> None:
+        spent, unknown = cost_before(fleet, self._look, claimed)
+        work.memory = msgspec.structs.replace(work.memory, over=work.memory.over + spent)
+        if unknown:
+            work.say(f"{unknown} orders of its image ended today, and what they have cost is not known")
 
     # What is wrong, and what is too much -------------------------------------------------------------
 
@@ -440,6 +456,8 @@ class _Round:
         seconds = lease_seconds(self._file, fleet)
         for machine in work.staying:
             left = None if machine.lease_until is None else machine.lease_until - self._now
+            if left is not None and left > seconds:  # by a clock that was set back since
+                left = None
             if machine.order_id in self._look.orders and (left is None or left < seconds / 2):
                 had = "has no lease yet" if left is None else f"ends in {words_of(max(0, left))} otherwise"
                 work.actions.append(
@@ -546,7 +564,7 @@ class _Round:
             rest = words_of(work.memory.pause_until - self._now)
             return f"nothing is ordered for another {rest}; {work.memory.pause_reason}"
         if fleet.currency in self._look.doubted:
-            return f"what {fleet.currency} is worth jumped just now; nothing is ordered in it until that is clear"
+            return f"what {fleet.currency} is worth jumped just now; nothing is ordered until that is clear"
         if fresh(self._seen.offers, self._now, self._file.stale_after) is None:
             return "the marketplace could not be read"
         return None
@@ -596,11 +614,14 @@ class _Round:
             usd_at_once=choice.usd_at_once,
             spend_max=self._spend_max(work, fleet),
             lease_seconds=lease_seconds(self._file, fleet) if self._seen.has_open else None,
-            known=tuple(sorted({*self._look.orders, *self._claimed()})),
+            known=tuple(sorted({*self._look.orders, *self._claimed(), *self._ended_on(choice.offer.id)})),
         )
         intents = {**work.memory.intents, key: Intent(at=self._now, order=order)}
         work.memory = msgspec.structs.replace(work.memory, intents=intents)
         work.actions.append(order)
+
+    def _ended_on(self, server_id: int) -> set[int]:
+        return {order.id for order in self._look.ended.values() if order.si == server_id}
 
     def _spend_max(self, work: _Work, fleet: Fleet) -> float | None:
         """What is left of the totals, in the fleet's currency, where the market can be told."""

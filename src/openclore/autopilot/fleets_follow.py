@@ -10,16 +10,16 @@ from openclore.api.offers import Offer
 from openclore.api.orders import Order, OrderType
 from openclore.api.spot import SpotMarket
 
-from .budget import Tariff, added, ended
+from .budget import DAY_SECONDS, Tariff, added, ended, not_after
 from .file import Fleet, Span
 from .fleets_choose import HOURS_PER_DAY, country_of
-from .memory import Exclusion, FleetMemory, Intent, Machine
+from .memory import Exclusion, FleetMemory, Intent, Machine, Spent
 from .observation import Probe, Reading
 
 SETTLE_SECONDS = 120
 """An order that was asked for so long ago and is not to be seen was not made."""
 CLOCKS_DIFFER_SECONDS = 300
-"""An order that is older than its intent by more than this is another one."""
+"""Where no order was known, one that is over and older than an intent by more than this is another one."""
 MISSING_SECONDS = 3_600
 """An order that is nowhere to be seen for so long is given up."""
 OFTEN = 6
@@ -29,10 +29,22 @@ FORGET_SECONDS = 7 * 86_400
 FAILED_IN_ROW = 4
 PAUSE_SECONDS = 60
 """How long nothing is ordered after so many in a row did not get ready; then twice as long, up to an hour."""
+PAUSE_SECONDS_MAX = PAUSE_SECONDS * 2**OFTEN
 NOT_MADE_SECONDS = Span(600)
 """How long a server is left alone that refused an order, or to which none came through."""
 _EXPECTED_ENDS = frozenset({"cancelled", "expired", "exhausted", "lease_expired", "limit_reached"})
 _EXPIRY_SECONDS = 180
+_MOMENTS = (
+    "made_at",
+    "starting_at",
+    "ready_at",
+    "checked_at",
+    "waiting_since",
+    "bid_at",
+    "offline_since",
+    "missing_since",
+    "cancelling_since",
+)
 
 
 class Look(NamedTuple):
@@ -52,9 +64,26 @@ class Look(NamedTuple):
     doubted: Collection[str]
 
 
+def set_back(memory: FleetMemory, look: Look, now: int) -> FleetMemory:
+    """The memory without times that are yet to come, as there are once a clock was set back.
+
+    What was spent in an hour or a day that has not begun counts for the present one.
+    """
+    return msgspec.structs.replace(
+        memory,
+        machines={order_id: _set_back(machine, look, now) for order_id, machine in memory.machines.items()},
+        intents={
+            key: msgspec.structs.replace(one, at=min(one.at, now), unclear_at=min(one.unclear_at, now))
+            for key, one in memory.intents.items()
+        },
+        over=not_after(memory.over, now),
+        pause_until=min(memory.pause_until, now + PAUSE_SECONDS_MAX),
+    )
+
+
 def settled(memory: FleetMemory, look: Look, claimed: Collection[int], exclude_for: Span) -> FleetMemory:
     """Orders asked for become machines once they are found; nothing once it is clear they were not made."""
-    machines, intents = dict(memory.machines), dict(memory.intents)
+    machines, intents, missed = dict(memory.machines), dict(memory.intents), dict(memory.missed)
     taken = {*claimed, *machines}
     excluded = memory.excluded
     for key, intent in sorted(memory.intents.items()):
@@ -65,10 +94,20 @@ def settled(memory: FleetMemory, look: Look, claimed: Collection[int], exclude_f
             del intents[key]
         elif min(look.at, look.ended_at) >= max(intent.at, intent.unclear_at) + SETTLE_SECONDS:
             del intents[key]
+            missed[key] = intent
             excluded = excluding(
                 excluded, intent.order.server_id, look.at, min(NOT_MADE_SECONDS, exclude_for)
             )
-    return msgspec.structs.replace(memory, machines=machines, intents=intents, excluded=excluded)
+    for key, intent in sorted(missed.items()):
+        order = _made_by(intent, look._replace(ended={}), taken)
+        if order is not None:
+            taken.add(order.id)
+            machines[order.id] = machine_of(order, intent, look)
+        if order is not None or look.at >= intent.at + FORGET_SECONDS:
+            del missed[key]
+    return msgspec.structs.replace(
+        memory, machines=machines, intents=intents, missed=missed, excluded=excluded
+    )
 
 
 def machine_of(order: Order, intent: Intent, look: Look | None) -> Machine:
@@ -97,8 +136,7 @@ def adopted(order: Order, look: Look) -> Machine | None:
 
     None as long as it can't be said what it costs.
     """
-    kind: OrderType = "spot" if order.spot else "on-demand"
-    currency = order.currency or ""
+    kind, currency = kind_of(order), order.currency or ""
     price = _amount(order.price)
     usd_per_day = None if price is None else look.tariff.usd_with_fees(price, kind, currency)
     if usd_per_day is None:
@@ -122,6 +160,41 @@ def adopted(order: Order, look: Look) -> Machine | None:
     )
 
 
+def cost_before(fleet: Fleet, look: Look, claimed: Collection[int]) -> tuple[Spent, int]:
+    """What orders of a fleet's image have cost that ended today and that nobody remembers.
+
+    The second is how many there are of which that can't be said.
+    """
+    today = look.at // DAY_SECONDS * DAY_SECONDS
+    spent, unknown = Spent(), 0
+    for order in look.ended.values():
+        if order.id in claimed or not could_be_of(fleet, order) or order.ct is None:
+            continue
+        kind, currency = kind_of(order), order.currency or ""
+        spend, price = _amount(order.spend) or 0.0, _amount(order.price)
+        seconds = int(spend / price * DAY_SECONDS) if price else 0
+        at = min(look.at, order.order_end or order.ct + seconds)
+        if at < today:
+            continue
+        usd = look.tariff.usd_with_fees(spend, kind, currency)
+        if usd is None:
+            unknown += 1
+            continue
+        rate = look.tariff.usd_with_fees(price, kind, currency) if price else None
+        highest = math.inf if rate is None else rate / HOURS_PER_DAY
+        in_it = added(Spent(), usd, highest, order.ct, at)
+        spent += ended(in_it, look.tariff.usd_at_once(kind, currency), order.ct, at)
+    return spent, unknown
+
+
+def could_be_of(fleet: Fleet, order: Order) -> bool:
+    return order.image == fleet.image and fleet.order_type in (kind_of(order), "cheapest")
+
+
+def kind_of(order: Order) -> OrderType:
+    return "spot" if order.spot else "on-demand"
+
+
 def followed(memory: FleetMemory, fleet: Fleet | None, look: Look, now: int) -> tuple[FleetMemory, list[str]]:
     """The machines as they are now, without those that are over; and a sentence for each that is strange."""
     machines: dict[int, Machine] = {}
@@ -138,6 +211,7 @@ def followed(memory: FleetMemory, fleet: Fleet | None, look: Look, now: int) -> 
             missing_since = machine.missing_since or now
             if now - missing_since >= MISSING_SECONDS:
                 memory = _over(memory, machine, Order(id=order_id, end_reason="cancelled"), fleet, look)
+                memory = msgspec.structs.replace(memory, orphans=(*(memory.orphans or ()), order_id))
                 continue
             machines[order_id] = msgspec.structs.replace(machine, missing_since=missing_since)
             if machine.cancelling_since is None:
@@ -185,6 +259,13 @@ def deployed(order: Order) -> bool:
     return order.state == "running" if order.state else (order.mon_container or 0) >= 2
 
 
+def _set_back(machine: Machine, look: Look, now: int) -> Machine:
+    changes = {name: now for name in _MOMENTS if (getattr(machine, name) or 0) > now}
+    if machine.spent_at > now:
+        changes |= {"spent_at": look.at - 1}  # so that this look counts
+    return msgspec.structs.replace(machine, spent=not_after(machine.spent, now), **changes)
+
+
 def _made_by(intent: Intent, look: Look, taken: Collection[int]) -> Order | None:
     """The order that an intent asked for: the newest that can be it."""
     asked = intent.order
@@ -193,12 +274,19 @@ def _made_by(intent: Intent, look: Look, taken: Collection[int]) -> Order | None
         for order in (*look.orders.values(), *look.ended.values())
         if order.si == asked.server_id
         and order.image in (None, asked.image)
-        and bool(order.spot) == (asked.type == "spot")
+        and kind_of(order) == asked.type
         and order.id not in asked.known
         and order.id not in taken
-        and (order.ct is None or order.ct >= intent.at - CLOCKS_DIFFER_SECONDS)
+        and (order.id in look.orders or _began_after(intent, order))
     ]
     return max(found, key=lambda order: order.id, default=None)
+
+
+def _began_after(intent: Intent, order: Order) -> bool:
+    """Whether an order that is over is newer than an intent: by the ids there were, not by two clocks."""
+    if intent.order.known:
+        return order.id > max(intent.order.known)
+    return order.ct is None or order.ct >= intent.at - CLOCKS_DIFFER_SECONDS
 
 
 def _country(order: Order) -> str | None:

@@ -179,6 +179,9 @@ class FleetMemory(msgspec.Struct, frozen=True, kw_only=True):
         machines: by order id.
         excluded: by server id.
         intents: orders asked for whose outcome is not yet known, by key.
+        missed: those that did not show in time, by key; one that shows later is its own.
+        orphans: running orders to be taken up once it is known what they cost: those that were there when the
+            fleet was first seen to (before that None), and its own that were given up.
         over: what orders that are over have cost.
         wanted: how many machines the fleet's command or address last asked for.
         failed_in_row: machines that did not get ready since one did.
@@ -188,6 +191,8 @@ class FleetMemory(msgspec.Struct, frozen=True, kw_only=True):
     machines: Mapping[int, Machine] = {}
     excluded: Mapping[int, Exclusion] = {}
     intents: Mapping[str, "Intent"] = {}
+    missed: Mapping[str, "Intent"] = {}
+    orphans: tuple[int, ...] | None = None
     over: Spent = Spent()
     wanted: int | None = None
     failed_in_row: int = 0
