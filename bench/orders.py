@@ -60,7 +60,7 @@ def measure(scale: Scale) -> list[Row | NotMeasured]:
 
 
 def _on_postgresql(what: str, scale: Scale) -> Row:
-    seconds = max(1, round(scale.load_seconds))
+    seconds = max(1, round(2 * scale.load_seconds))
     with postgres() as server:
         peer = server.new_database("pgbench")
         server.pgbench(peer, "-i", "-q", "-s", str(PGBENCH_SCALE))
@@ -135,7 +135,7 @@ def calls(market: Serving, renters: list[Renter], running: int, seconds: float) 
     return rate(
         market.port,
         "/",
-        seconds,
+        2 * seconds,
         connections=CONNECTIONS,
         script=SCRIPT,
         arguments=(str(running + 1), *keys),
