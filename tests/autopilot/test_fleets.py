@@ -337,14 +337,32 @@ def outcome_of(pilot: Pilot, **changes: Any) -> tuple[Pilot, PlaceOrder]:
         ("price_not_matching", True, False),
         ("not_enough_balance", False, True),
         ("reached_order_limit_per_day", False, True),
+        ("image-not-allowed", True, True),
         (None, False, False),
     ],
 )
 def test_a_refusal_frees_the_intent_and_is_minded(error, excluded, paused):
-    pilot, order = outcome_of(pilot_of(), error=error)
+    pilot, order = outcome_of(pilot_of(), error=error, refused=error is not None, detail=f"no: {error}")
     assert not pilot.fleet.intents
     assert (order.server_id in pilot.fleet.excluded) == excluded
     assert (pilot.fleet.pause_until > START) == paused
+
+
+def test_orders_that_are_refused_whatever_the_server_are_few_and_it_is_said():
+    pilot = pilot_of(*(offer(n, 2.4) for n in range(1, 40)), machines=3)
+    tried = 0
+    for _ in range(60):
+        plan = plan_fleets(pilot.file, pilot.market.observation(), pilot.memory, pilot.market.now)
+        pilot.memory = plan.memory
+        for action in plan.actions:
+            tried += 1
+            outcome = Outcome(
+                action=action, at=pilot.market.now, done=False, detail="no such image", refused=True
+            )
+            pilot.memory = done(pilot.memory, outcome)
+        pilot.market.turn(60)
+    assert tried == 18
+    assert plan.notes[0].text.endswith("; the last one was refused: no such image")
 
 
 def test_an_unclear_order_is_not_made_again_and_found_when_it_shows():
@@ -589,6 +607,21 @@ def test_no_bid_is_raised_in_a_currency_whose_rate_jumped():
     assert plan_fleets(pilot.file, doubted, pilot.memory, now).actions == ()
 
 
+def test_a_cancel_that_fails_again_and_again_is_said():
+    pilot = rounds(pilot_of(machines=1), 4)
+    pilot.file = file_of(a=fleet(machines=0))
+    said = []
+    for _ in range(120):
+        plan = plan_fleets(pilot.file, pilot.market.observation(), pilot.memory, pilot.market.now)
+        pilot.memory = plan.memory
+        said.append([note.text for note in plan.notes])
+        pilot.market.turn(60)
+    assert said[:2] == [[], []]
+    assert said[-1] == [
+        "order 7000 is still there 1h 59m after it was cancelled; it goes on costing money",
+    ]
+
+
 # Money ----------------------------------------------------------------------------------------------
 
 
@@ -636,6 +669,11 @@ def test_a_lease_is_renewed_at_once_after_a_clock_was_set_back():
     assert said(pilot).count("RenewLease") == 1
 
 
+def test_what_was_spent_includes_the_fee_for_creation_in_each_window():
+    spent = rounds(pilot_of(), 2).fleet.spent
+    assert spent.in_hour == spent.in_day == spent.total == pytest.approx(0.1 + 2 * 0.105 / 60)
+
+
 def test_without_its_memory_a_fleet_counts_what_ended_today_and_what_runs():
     pilot = rounds(pilot_of(machines=2, budget=Budget(per_day=1.2)), 300)
     assert [one.end_reason for one in pilot.market.orders.values()] == ["cancelled", "cancelled"]
@@ -675,4 +713,4 @@ def test_a_market_that_does_not_let_go_is_given_no_third_order():
                 pilot.memory = done(pilot.memory, pilot._carried_out(action))
         pilot.market.turn(60)
     assert len(pilot.market.orders) == 2
-    assert plan.notes[0].text.endswith("no more are made until they end")
+    assert plan.notes[-1].text.endswith("no more are made until they end")

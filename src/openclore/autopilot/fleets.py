@@ -76,7 +76,10 @@ _OF_SERVER = frozenset(
         Refusal.COMPUTE_NOT_AVAILABLE,
     }
 )
+REFUSED_SECONDS = 600
+"""How long nothing is ordered after a refusal that this does not know; it may be the image, or the server."""
 _PAUSES = {
+    Refusal.WAIT: 60,
     Refusal.NOT_ENOUGH_BALANCE: 300,
     Refusal.REACHED_ORDER_LIMIT: 300,
     Refusal.REACHED_ORDER_LIMIT_PER_DAY: 3_600,
@@ -168,13 +171,18 @@ def _asked(fleet: FleetMemory, action: PlaceOrder, outcome: Outcome) -> FleetMem
     if outcome.order is not None:
         machine = msgspec.structs.replace(machine_of(outcome.order, intent, None), starting_at=outcome.at)
         return msgspec.structs.replace(fleet, machines={**fleet.machines, outcome.order.id: machine})
-    if outcome.error in _OF_SERVER:
-        excluded = excluding(fleet.excluded, action.server_id, outcome.at, NOT_MADE_SECONDS)
-        return msgspec.structs.replace(fleet, excluded=excluded)
     if outcome.error in _PAUSES:
-        until = outcome.at + _PAUSES[Refusal(outcome.error)]
-        return msgspec.structs.replace(fleet, pause_until=until, pause_reason=f"the market: {outcome.error}")
+        return _pausing(fleet, outcome, _PAUSES[Refusal(outcome.error)], f"the market: {outcome.error}")
+    if outcome.error in _OF_SERVER or outcome.refused:
+        excluded = excluding(fleet.excluded, action.server_id, outcome.at, NOT_MADE_SECONDS)
+        fleet = msgspec.structs.replace(fleet, excluded=excluded)
+    if outcome.refused and outcome.error not in _OF_SERVER:
+        return _pausing(fleet, outcome, REFUSED_SECONDS, f"the last one was refused: {outcome.detail}")
     return fleet
+
+
+def _pausing(fleet: FleetMemory, outcome: Outcome, seconds: int, why: str) -> FleetMemory:
+    return msgspec.structs.replace(fleet, pause_until=outcome.at + seconds, pause_reason=why)
 
 
 @dataclass
@@ -203,7 +211,8 @@ class _Work:
         self.memory = msgspec.structs.replace(self.memory, machines=machines)
 
     def cancel(self, machine: Machine, reason: str, now: int) -> None:
-        self.put(msgspec.structs.replace(machine, cancelling_since=now))
+        since = machine.leaving_since or now
+        self.put(msgspec.structs.replace(machine, leaving_since=since, cancelling_since=now))
         self.actions.append(CancelOrder(for_=self.for_, reason=reason, order_id=machine.order_id))
 
     def say(self, text: str) -> None:
@@ -325,12 +334,13 @@ class _Round:
             since = machine.cancelling_since
             if since is None or machine.order_id not in self._look.orders:
                 continue
-            if self._look.at >= since + CANCEL_AGAIN_SECONDS:
-                work.cancel(
-                    machine,
-                    f"still there {words_of(self._look.at - since)} after it was cancelled",
-                    self._now,
-                )
+            if self._look.at < since + CANCEL_AGAIN_SECONDS:
+                continue
+            seconds = self._look.at - (machine.leaving_since or since)
+            still = f"still there {words_of(seconds)} after it was cancelled"
+            if machine.leaving_since != since:
+                work.say(f"order {machine.order_id} is {still}; it goes on costing money")
+            work.cancel(machine, still, self._now)
 
     def _tend(self, work: _Work) -> None:
         fleet, now = work.fleet, self._now
@@ -459,6 +469,9 @@ class _Round:
             if left is not None and left > seconds:  # by a clock that was set back since
                 left = None
             if machine.order_id in self._look.orders and (left is None or left < seconds / 2):
+                if left is not None and left < seconds / 4:
+                    ends_in = words_of(max(0, left))
+                    work.say(f"the lease of order {machine.order_id} was not renewed; it ends in {ends_in}")
                 had = "has no lease yet" if left is None else f"ends in {words_of(max(0, left))} otherwise"
                 work.actions.append(
                     RenewLease(for_=work.for_, reason=f"it {had}", order_id=machine.order_id, seconds=seconds)

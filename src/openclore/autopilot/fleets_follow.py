@@ -43,6 +43,7 @@ _MOMENTS = (
     "bid_at",
     "offline_since",
     "missing_since",
+    "leaving_since",
     "cancelling_since",
 )
 

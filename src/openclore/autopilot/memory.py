@@ -130,7 +130,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
         checked_at: the last check that counted; `failures`: since they last passed.
         waiting_since: a bid that does not run. `bid_at`: when it was last raised.
         offline_since, missing_since: its host is not there; the order itself is nowhere to be seen.
-        cancelling_since: when it was last asked to end.
+        leaving_since: when it was first asked to end; `cancelling_since`: when it last was.
     """
 
     order_id: int
@@ -153,6 +153,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     bid_at: int | None = None
     offline_since: int | None = None
     missing_since: int | None = None
+    leaving_since: int | None = None
     cancelling_since: int | None = None
     lease_until: int | None = None
     ends_at: int | None = None
@@ -201,10 +202,11 @@ class FleetMemory(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def spent(self) -> Spent:
-        """Dollars, as far as the market has told, with the fees for creation in the total only."""
+        """Dollars, as far as the market has told, and the fees for creation when they were asked for."""
         spent = self.over
         for machine in self.machines.values():
-            spent += machine.spent + Spent(total=machine.usd_at_once)
+            fee = machine.usd_at_once
+            spent += machine.spent + Spent(machine.made_at // 3_600, fee, machine.made_at // 86_400, fee, fee)
         return spent
 
 
