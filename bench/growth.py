@@ -18,7 +18,7 @@ from .load import rate
 from .market import serving, sqlite_market
 from .measure import FULL, QUICK, Scale
 from .picture import picture
-from .processes import ROOT
+from .processes import ROOT, KeptAlive
 
 SIZES = (100, 1_000, 10_000, 100_000)
 QUICK_SIZES = (100, 200)
@@ -47,6 +47,7 @@ def draw(machine: dict[str, Any], *, quick: bool, folder: Path = FOLDER) -> None
 
 def _marketplace(servers: int, scale: Scale) -> Samples:
     with sqlite_market(servers) as market:
+        KeptAlive(market.port, reply.PATH, market.auth).get()  # waits until all is compressed
         return _turns(lambda: rate(market.port, reply.PATH, scale.load_seconds, headers=market.auth), scale)
 
 
