@@ -275,13 +275,18 @@ class Crashed(Exception):
 
 @dataclass
 class Pilot:
-    """Observe, plan, remember, act; `crash_at` is the number of the step at which it stops once."""
+    """Observe, plan, remember, act; `crash_at` is the number of the step at which it stops once.
+
+    `slow`: an action takes up to so many seconds. Like the runner, it begins nothing but cancelling on the
+    strength of what it saw longer ago than `stale_after`.
+    """
 
     market: Market
     file: File
     dice: Random = field(default_factory=lambda: Random(0))
     faults: float = 0.0
     crash_at: int | None = None
+    slow: int | None = None
     memory: Memory = field(default_factory=lambda: Memory(name="m"))
     seen: Observation | None = None
     step: int = 0
@@ -292,11 +297,14 @@ class Pilot:
     log: list[str] = field(default_factory=list)
 
     def round(self) -> None:
+        began = self.market.now
         try:
             self._round()
         except Crashed:
             self.memory, self.seen = stored(self.memory), None
-        self.market.turn(self.file.every)
+        self.market.turn(
+            self.file.every if self.slow is None else max(1, began + self.file.every - self.market.now)
+        )
 
     def _round(self) -> None:
         unread: frozenset[str] = frozenset()
@@ -313,11 +321,28 @@ class Pilot:
         self.notes = [note.text for note in plan.notes]
         for action in plan.actions:
             self._step()
-            self.log.append(f"{self.market.now - START} {type(action).__name__} {action.reason}")
-            outcome = self._carried_out(action)
-            self.market.turn(2)
+            if self._old(action):
+                outcome = Outcome(action=action, at=self.market.now, done=False, detail="not begun")
+            else:
+                before, after = self._takes()
+                self.market.turn(before)
+                self.log.append(f"{self.market.now - START} {type(action).__name__} {action.reason}")
+                outcome = self._carried_out(action)
+                self.market.turn(after)
             self._step()
             self.memory = done(self.memory, outcome)
+
+    def _old(self, action: Any) -> bool:
+        assert self.seen is not None
+        assert self.seen.fees is not None
+        age = self.market.now - self.seen.fees.at
+        return age > self.file.stale_after and not isinstance(action, CancelOrder)
+
+    def _takes(self) -> tuple[int, int]:
+        if self.slow is None:
+            return 0, 2
+        before = self.dice.randrange(self.slow)
+        return before, self.dice.randint(1, self.slow - before)
 
     def _step(self) -> None:
         self.step += 1

@@ -91,6 +91,25 @@ def test_budgets_hold_and_no_order_is_lost_or_made_twice(seed, machines, per_hou
     assert all(count == 1 for count in pilot.keys.values())
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    machines=st.integers(1, 4),
+    per_hour=st.none() | st.sampled_from([0.35, 0.8, 1.3]),
+    per_day=st.none() | st.sampled_from([0.5, 1.0, 3.0]),
+    crash_at=st.none() | st.integers(1, 60),
+    slow=st.sampled_from([10, 30, 100]),
+)
+def test_budgets_hold_where_every_action_takes_long(seed, machines, per_hour, per_day, crash_at, slow):
+    dice = Random(seed)
+    market, file = market_of(dice), file_with(dice, machines, per_hour, per_day)
+    pilot = Pilot(market, file, dice, crash_at=crash_at, slow=slow)
+    for _ in range(MINUTES):
+        mishap(market, dice)
+        pilot.round()
+        assert_within(market, file.fleets["a"].budget)
+
+
 @settings(max_examples=40, deadline=None)
 @given(crash_at=st.integers(1, 40), kind=st.sampled_from(["on-demand", "spot", "cheapest"]))
 def test_a_crash_between_any_two_steps_leads_to_the_same_end(crash_at, kind):
