@@ -28,16 +28,20 @@ FEES = RenterFeesReply(
 )
 
 
-def offer(server_id: int, price: float = 4.8, floor: float | None = None, **changes: Any) -> Offer:
-    """`price` in dollars per day."""
+def offer(
+    server_id: int, price: float = 4.8, floor: float | None = None, currency: str = USD, **changes: Any
+) -> Offer:
+    """`price` per day."""
     known: dict[str, Any] = {
         "owner": server_id,
         "mrl": 1_000,
-        "price": OfferPrice(on_demand={USD: price}, spot={USD: price / 2 if floor is None else floor}),
+        "price": OfferPrice(
+            on_demand={currency: price}, spot={currency: price / 2 if floor is None else floor}
+        ),
         "rented": False,
         "specs": Specs(gpu="1x NVIDIA GeForce RTX 4090", gpuram=24, ram=64, net=Net(cc="DE")),
         "reliability": 0.99,
-        "allowed_coins": [USD],
+        "allowed_coins": [currency],
     }
     return Offer(id=server_id, **(known | changes))
 
@@ -55,6 +59,22 @@ def fleet(**changes: Any) -> Fleet:
 
 def file_of(*, every: int = 60, stale_after: int = 180, **fleets: Fleet) -> File:
     return File(every=Span(every), stale_after=Span(stale_after), fleets=fleets)
+
+
+def by_hand(server_id: int, price: float) -> PlaceOrder:
+    """What a person orders who uses the same image."""
+    return PlaceOrder(
+        for_="",
+        reason="",
+        key="by hand",
+        fleet="",
+        server_id=server_id,
+        type="on-demand",
+        currency=USD,
+        image="busybox",
+        price=price,
+        usd_per_hour=0.0,
+    )
 
 
 @dataclass
@@ -84,6 +104,8 @@ class Refused(Exception):
 
 @dataclass
 class Market:
+    """`rate`: dollars for one `currency`, in which all is priced and paid; `doubted`: one told only once."""
+
     offers: dict[int, Offer]
     now: int = START
     orders: dict[int, Rented] = field(default_factory=dict)
@@ -94,6 +116,9 @@ class Market:
     tells_state: bool = True
     has_open: bool = False
     fails_next: bool = False
+    currency: str = USD
+    rate: float = 1.0
+    doubted: float | None = None
 
     # What everybody sees -----------------------------------------------------------------------------
 
@@ -116,7 +141,8 @@ class Market:
             ended=old.ended if "orders" in unread else Reading(ended, self.now),
             spot=old.spot if "spot" in unread else {si: Reading(self._bids(si), self.now) for si in bids},
             fees=Reading(FEES, self.now),
-            rates={USD: 1.0},
+            rates={USD: 1.0, self.currency: self.rate},
+            doubted={} if self.doubted is None else {self.currency: self.doubted},
             probes={
                 key: Reading(Probe(passed=row.si not in self.offline), self.now)
                 for key, row in active.items()
@@ -145,7 +171,7 @@ class Market:
             ct=rented.made_at,
             mrl=1_000 * 3_600,
             price=rented.price,
-            currency=USD,
+            currency=self.currency,
             spend=rented.spend,
             image=rented.image,
             spot=rented.spot or None,
@@ -158,16 +184,18 @@ class Market:
 
     def _bids(self, server_id: int) -> SpotMarket:
         found = [
-            SpotOffer(offer_id=one.id, bid=one.price, active=not one.waiting, my=True, currency=USD)
+            SpotOffer(offer_id=one.id, bid=one.price, active=not one.waiting, my=True, currency=self.currency)
             for one in self.active()
             if one.server_id == server_id and one.spot
         ]
         if server_id in self.rivals:
             found.append(
-                SpotOffer(offer_id=1, bid=self.rivals[server_id], active=True, my=False, currency=USD)
+                SpotOffer(
+                    offer_id=1, bid=self.rivals[server_id], active=True, my=False, currency=self.currency
+                )
             )
-        floor = self.offers[server_id].floor_per_day(USD) if server_id in self.offers else None
-        return SpotMarket(offers=found, server=SpotServer(min_pricing={USD: floor}))
+        floor = self.offers[server_id].floor_per_day(self.currency) if server_id in self.offers else None
+        return SpotMarket(offers=found, server=SpotServer(min_pricing={self.currency: floor}))
 
     def _held(self, server_id: int) -> bool:
         return any(one.server_id == server_id and not one.spot for one in self.active())
@@ -197,9 +225,9 @@ class Market:
             raise Refused("server-offline")
         if listed.rented or self._held(action.server_id):
             raise Refused("server-already-rented")
-        if action.type == "on-demand" and action.price != listed.price_per_day(USD):
+        if action.type == "on-demand" and action.price != listed.price_per_day(self.currency):
             raise Refused("price_not_matching")
-        if action.type == "spot" and action.price < (listed.floor_per_day(USD) or 0):
+        if action.type == "spot" and action.price < (listed.floor_per_day(self.currency) or 0):
             raise Refused("too_low_price")
         made = Rented(
             id=7_000 + len(self.orders),
@@ -214,7 +242,7 @@ class Market:
         )
         self.fails_next = False
         self.orders[made.id] = made
-        if self.fee_at_once:
+        if self.fee_at_once and self.currency == USD:
             self.charges.append((self.now, 0.1, f"{made.id} fee"))
         self._auction()
         self._charge(made)
@@ -253,8 +281,8 @@ class Market:
             one.minutes += 1
             one.spend += one.price / 1_440
             factor = 1.0125 if one.spot else 1.05
-            self.charges.append((self.now, one.price / 1_440 * factor, f"{one.id}"))
-        if not self.fee_at_once and self.now - one.made_at == 600:
+            self.charges.append((self.now, one.price / 1_440 * factor * self.rate, f"{one.id}"))
+        if not self.fee_at_once and self.currency == USD and self.now - one.made_at == 600:
             self.charges.append((self.now, 0.1, f"{one.id} fee"))
 
     def spent_per(self, seconds: int) -> Counter[int]:

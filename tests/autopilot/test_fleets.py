@@ -14,7 +14,7 @@ from openclore.autopilot.fleets import done, plan_fleets
 from openclore.autopilot.memory import FleetMemory, Memory
 from openclore.autopilot.observation import Observation, Probe, Reading
 
-from .fleet_market import FEES, START, USD, Market, Pilot, file_of, fleet, offer
+from .fleet_market import FEES, START, USD, Market, Pilot, by_hand, file_of, fleet, offer
 
 
 def pilot_of(*offers: Any, **changes: Any) -> Pilot:
@@ -411,21 +411,6 @@ def test_an_order_that_was_not_there_when_the_fleet_began_is_left_alone_and_said
     assert list(pilot.fleet.machines) == [7_000]
     what = "order 7001 on server 2 runs busybox and is unknown"
     assert pilot.notes == [f"{what}; it is left alone, as it was not there when the fleet began"]
-
-
-def by_hand(server_id: int, price: float) -> PlaceOrder:
-    return PlaceOrder(
-        for_="",
-        reason="",
-        key="by hand",
-        fleet="",
-        server_id=server_id,
-        type="on-demand",
-        currency=USD,
-        image="busybox",
-        price=price,
-        usd_per_hour=0.0,
-    )
 
 
 def test_two_files_of_one_key_and_image_do_not_fight():

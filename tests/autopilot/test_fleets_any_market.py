@@ -3,15 +3,20 @@
 from random import Random
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openclore.autopilot.budget import DAY_SECONDS, HOUR_SECONDS
-from openclore.autopilot.file import Budget, File
+from openclore.autopilot.file import Budget, Coin, File
+from openclore.autopilot.memory import Memory
 
-from .fleet_market import Market, Pilot, file_of, fleet, offer
+from .fleet_market import START, Market, Pilot, by_hand, file_of, fleet, offer
 
 MINUTES = 150
+CLORE = "CLORE-Blockchain"
+MOVE = 0.01
+"""How much of its worth the currency that moves gains or loses in a minute, at most."""
 
 
 def market_of(dice: Random) -> Market:
@@ -54,10 +59,10 @@ def mishap(market: Market, dice: Random) -> None:
         market.offers[server] = taken
 
 
-def assert_within(market: Market, budget: Budget) -> None:
+def assert_within(market: Market, budget: Budget, times: float = 1.0) -> None:
     for seconds, limit in ((HOUR_SECONDS, budget.per_hour), (DAY_SECONDS, budget.per_day), (0, budget.total)):
         if limit is not None:
-            assert max(market.spent_per(seconds).values(), default=0.0) <= limit + 1e-6
+            assert max(market.spent_per(seconds).values(), default=0.0) <= limit * times + 1e-6
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,6 +113,84 @@ def test_budgets_hold_where_every_action_takes_long(seed, machines, per_hour, pe
         mishap(market, dice)
         pilot.round()
         assert_within(market, file.fleets["a"].budget)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    machines=st.integers(1, 4),
+    per_hour=st.none() | st.sampled_from([0.35, 0.8, 1.3]),
+    per_day=st.none() | st.sampled_from([0.5, 1.0, 3.0]),
+    nonsense=st.sampled_from([0.0, 0.05]),
+)
+def test_budgets_hold_in_a_currency_that_moves_but_for_what_it_moves(
+    seed, machines, per_hour, per_day, nonsense
+):
+    dice = Random(seed)
+    market = Market(
+        {n: offer(n, dice.choice([80, 160, 200, 320]), currency=CLORE) for n in range(1, 9)},
+        now=START + dice.randrange(86_400),
+        currency=CLORE,
+        rate=0.03,
+    )
+    budget = Budget(per_hour=per_hour, per_day=per_day, total=2.0)
+    pilot = Pilot(market, file_of(a=fleet(machines=machines, currency=Coin(CLORE), budget=budget)), dice)
+    for _ in range(MINUTES):
+        market.rate *= dice.uniform(1 - MOVE, 1 + MOVE)
+        odd = dice.random() < nonsense
+        market.doubted = market.rate * dice.choice([0.01, 1.6, 100]) if odd else None
+        pilot.round()
+        assert_within(market, budget, 1 + 3 * MOVE)
+    assert pilot.fleet.spent.total == pytest.approx(sum(market.spent_per(0).values()), rel=3 * MOVE, abs=0.02)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    machines=st.integers(0, 4),
+    per_hour=st.none() | st.sampled_from([0.35, 0.8, 1.3]),
+    orphans=st.sampled_from(["adopt", "cancel", "leave"]),
+    faults=st.sampled_from([0.0, 0.2]),
+)
+def test_what_others_order_meanwhile_is_never_touched(seed, machines, per_hour, orphans, faults):
+    dice = Random(seed)
+    market = Market({n: offer(n) for n in range(1, 10)})
+    budget = Budget(per_hour=per_hour)
+    wanted = fleet(machines=machines, orphans=orphans, exclude_servers=(8, 9), budget=budget)
+    pilot = Pilot(market, file_of(a=wanted), dice, faults)
+    theirs = []
+    for minute in range(60):
+        pilot.round()
+        if minute in (10, 20):
+            made = market.do(by_hand(8 + minute // 20, 4.8))
+            assert made is not None
+            theirs.append(made.id)
+    assert [market.orders[order_id].ended_at for order_id in theirs] == [None, None]
+    assert not pilot.remembered() & set(theirs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    machines=st.integers(1, 4),
+    per_hour=st.none() | st.sampled_from([0.35, 0.8, 1.3]),
+    per_day=st.none() | st.sampled_from([0.5, 1.0, 3.0]),
+    lost_at=st.integers(1, MINUTES - 1),
+)
+def test_hours_and_days_hold_without_the_memory_where_machines_run_on_demand(
+    seed, machines, per_hour, per_day, lost_at
+):
+    dice = Random(seed)
+    market = market_of(dice)
+    budget = Budget(per_hour=per_hour, per_day=per_day)
+    pilot = Pilot(market, file_of(a=fleet(machines=machines, budget=budget)), dice)
+    for minute in range(MINUTES):
+        if minute == lost_at:
+            pilot.memory, pilot.seen = Memory(name="another"), None
+        if dice.random() < 0.05:
+            market.fails_next = True
+        pilot.round()
+        assert_within(market, budget)
 
 
 @settings(max_examples=40, deadline=None)

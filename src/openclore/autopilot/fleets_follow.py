@@ -174,9 +174,9 @@ def cost_before(fleet: Fleet, look: Look, claimed: Collection[int]) -> tuple[Spe
         kind, currency = kind_of(order), order.currency or ""
         spend, price = _amount(order.spend) or 0.0, _amount(order.price)
         seconds = int(spend / price * DAY_SECONDS) if price else 0
-        at = min(look.at, order.order_end or order.ct + seconds)
-        if at < today:
+        if (order.order_end or order.ct + seconds) < today:
             continue
+        at = min(look.at, order.order_end or look.at)
         usd = look.tariff.usd_with_fees(spend, kind, currency)
         if usd is None:
             unknown += 1
