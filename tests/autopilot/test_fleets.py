@@ -567,7 +567,7 @@ def test_nothing_is_ordered_in_a_currency_whose_rate_jumped_and_costs_are_the_hi
     file = file_of(a=fleet(currency=Coin(BTC), machines=2, budget=Budget(per_hour=0.5)))
     memory = plan_fleets(file, seen_in_bitcoin(START, 60_000, in_bitcoin()), Memory(name="m"), START).memory
     assert len(memory.fleets["a"].intents) == 1
-    memory = Memory(name="m", fleets={"a": FleetMemory(machines=memory.fleets["a"].machines)})
+    memory = Memory(name="m", fleets={"a": FleetMemory(machines=memory.fleets["a"].machines, orphans=())})
     for jump, rate in ((90_000, 0.1575), (20_000, 0.105)):
         now = START + 60
         order = in_bitcoin(spend=4.1 / 60_000)
@@ -577,6 +577,9 @@ def test_nothing_is_ordered_in_a_currency_whose_rate_jumped_and_costs_are_the_hi
         machine = plan.memory.fleets["a"].machines[1]
         assert machine.usd_per_hour == pytest.approx(rate)
         assert machine.spent.total == pytest.approx(4.2)
+    over = Reading({1: msgspec.structs.replace(order, expired=True)}, now)
+    gone = seen_in_bitcoin(now, 60_000, ended=over, doubted={BTC: 6e6})
+    assert plan_fleets(file, gone, memory, now).memory.fleets["a"].over.total == pytest.approx(4.305)
     now = START + 120
     plan = plan_fleets(file, seen_in_bitcoin(now, 60_000, order), plan.memory, now)
     assert plan.memory.fleets["a"].machines[1].spent.total == pytest.approx(4.305)

@@ -95,6 +95,7 @@ def plan_fleets(file: File, seen: Observation, memory: Memory, now: int) -> Part
     orders = fresh(seen.orders, now, file.stale_after)
     if seen.orders is None or orders is None:
         return Part((), memory, tuple(_blind(file, seen, now)))
+    fees = seen.fees.value if seen.fees else None
     look = Look(
         orders=orders,
         at=seen.orders.at,
@@ -103,7 +104,8 @@ def plan_fleets(file: File, seen: Observation, memory: Memory, now: int) -> Part
         spot=_fresh_of(seen.spot, file, now),
         probes=_fresh_of(seen.probes, file, now),
         offers={offer.id: offer for offer in (fresh(seen.offers, now, file.stale_after) or ())},
-        tariff=Tariff(_higher(seen), seen.fees.value if seen.fees else None),
+        tariff=Tariff(_higher(seen), fees),
+        usual=Tariff(seen.rates, fees),
         doubted=seen.doubted,
     )
     return _Round(file, seen, look, memory, now).plan()

@@ -51,7 +51,8 @@ _MOMENTS = (
 class Look(NamedTuple):
     """What the market shows. `ended` are orders that are over, `at` and `ended_at` when that was read.
 
-    `doubted` are currencies whose rate jumped just now; `tariff` has the higher one until that is clear.
+    `doubted` are currencies whose rate jumped just now: until that is clear `tariff` has the higher one, and
+    `usual` the one before.
     """
 
     orders: Mapping[int, Order]
@@ -62,6 +63,7 @@ class Look(NamedTuple):
     probes: Mapping[int, Reading[Probe]]
     offers: Mapping[int, Offer]
     tariff: Tariff
+    usual: Tariff
     doubted: Collection[str]
 
 
@@ -177,7 +179,7 @@ def cost_before(fleet: Fleet, look: Look, claimed: Collection[int]) -> tuple[Spe
         if (order.order_end or order.ct + seconds) < today:
             continue
         at = min(look.at, order.order_end or look.at)
-        usd = look.tariff.usd_with_fees(spend, kind, currency)
+        usd = look.usual.usd_with_fees(spend, kind, currency)
         if usd is None:
             unknown += 1
             continue
@@ -323,7 +325,7 @@ def _charged(machine: Machine, order: Order, look: Look, last: bool = False) -> 
         return machine
     spend = _amount(order.spend)
     consumed = 0.0 if spend is None else max(0.0, spend - machine.spend)
-    usd = None if spend is None else look.tariff.usd_with_fees(consumed, machine.type, machine.currency)
+    usd = None if spend is None else look.usual.usd_with_fees(consumed, machine.type, machine.currency)
     waits = spend is not None and not last and (usd is None or machine.currency in look.doubted)
     if usd is None:
         minutes = -(-(look.at - machine.spent_at) // 60) + 1
