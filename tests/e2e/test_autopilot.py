@@ -84,7 +84,11 @@ class Room:
 
     def rounds(self, file: Path) -> int:
         """When the last round was written down, Unix s."""
-        return int(self.json("autopilot", "status", str(file))["known"]["at"])
+        return int(self.state(file)["known"]["at"])
+
+    def state(self, file: Path) -> Any:
+        """What `status` tells."""
+        return self.json("autopilot", "status", str(file))
 
     def titles(self) -> list[str]:
         return [json.loads(message.body)["title"] for message in self.receiver.messages]
@@ -122,10 +126,10 @@ def test_a_fleet_is_held_through_kills_and_edits_and_nothing_is_done_twice(room:
     assert len(room.running()) == 3
     room.file("fleet.toml", FLEET.replace("machines = 3", "machines = 1"))
     until(lambda: len(room.running()) == 1, what="the fleet to shrink")
+    until(lambda: len(room.state(file)["memory"]["fleets"]["train"]["machines"]) == 1, what="a look at it")
     assert second.stop(signal.SIGTERM) == 0
 
-    state = room.json("autopilot", "status", str(file))
-    assert len(state["memory"]["fleets"]["train"]["machines"]) == 1
+    state = room.state(file)
     assert {line["action"]["action"] for line in state["log"]} >= {"PlaceOrder", "CancelOrder"}
     assert sum("low" in title for title in room.titles()) == 1
     assert room.keys["renter"] not in second.text()
