@@ -94,7 +94,7 @@ def _count(fleet: Fleet) -> Iterator[tuple[str, str]]:
 
 
 def _choice(fleet: Fleet) -> Iterator[tuple[str, str]]:
-    if fleet.currency not in list(Currency):
+    if fleet.currency not in set(map(str, Currency)):
         yield "currency", f"{fleet.currency} is no currency of the market; there are {', '.join(Currency)}"
     if fleet.gpu == "":
         yield "gpu", "is empty; name a part of the model, such as 4090, or leave it out"
