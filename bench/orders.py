@@ -39,6 +39,7 @@ from .prefill import BALANCE, CURRENCY, SILENCE_SECONDS, Filled, fill
 CONNECTIONS = 8
 PGBENCH_SCALE = 10
 SCRIPT = Path(__file__).with_suffix(".lua")
+PAUSE_SECONDS = 0.5
 POLICY = Policy(offline_after_seconds=SILENCE_SECONDS, host_lost_after_seconds=SILENCE_SECONDS)
 
 
@@ -129,9 +130,10 @@ def _add_renter(market: Market, email: str, now: int) -> Renter:
 def calls(market: Serving, renters: list[Renter], running: int, seconds: float) -> float:
     """Per second, after what was under way at the end of the turn before is cancelled."""
     keys = [renter.secret for renter in renters]
-    for key in keys:
-        for order in _ask(market, key, "my_orders")["orders"]:
-            _ask(market, key, "cancel_order", {"id": order["id"]})
+    left = True
+    while left:
+        time.sleep(PAUSE_SECONDS)  # what a caller that hung up had asked for may yet be made
+        left = sum(_cancelled(market, key) for key in keys) > 0
     return rate(
         market.port,
         "/",
@@ -140,6 +142,14 @@ def calls(market: Serving, renters: list[Renter], running: int, seconds: float) 
         script=SCRIPT,
         arguments=(str(running + 1), *keys),
     )
+
+
+def _cancelled(market: Serving, key: str) -> int:
+    """How many orders there were to cancel."""
+    orders = _ask(market, key, "my_orders")["orders"]
+    for order in orders:
+        _ask(market, key, "cancel_order", {"id": order["id"]})
+    return len(orders)
 
 
 def _ask(market: Serving, key: str, endpoint: str, body: object = None) -> dict[str, Any]:

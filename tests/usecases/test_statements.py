@@ -111,7 +111,7 @@ def test_the_operators_csv_and_json_say_the_same(world: World) -> None:
 
     def printed(form: str, *words: str) -> str:
         command = ["admin", "statement", RENTER, "--database-url", url, "--format", form, *words]
-        done = CliRunner().invoke(app, command, catch_exceptions=False)
+        done = CliRunner().invoke(app, command, env={"COLUMNS": "200"}, catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return done.stdout
 

@@ -4,10 +4,11 @@ import asyncio
 import errno
 import fcntl
 import os
+import random
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -25,6 +26,9 @@ from .webhooks import Sender
 BACKLOG = 1_024
 CONNECTIONS_MAX = 20_000
 """Idle keep-alive connections count; hosts' links do not."""
+
+QUIET_PORTS = range(32_000, 32_768)
+"""Below those that outgoing connections come from, so that what is free now is free in a moment."""
 
 log = structlog.get_logger()
 
@@ -148,12 +152,18 @@ async def _announce(host: str, port: int, ready: Callable[[str], None]) -> None:
 
 def free_port(host: str, port: int) -> int:
     """The port, or a free one if it is 0; told early and readably when it can't be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for chosen in random.sample(QUIET_PORTS, 20) if port == 0 else ():
+        with suppress(OSError):
+            return _bound(host, chosen)
     try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            return int(probe.getsockname()[1])
+        return _bound(host, port)
     except OSError as error:
         reason = "it is in use" if error.errno == errno.EADDRINUSE else error.strerror
         raise SettingsError(f"can't listen on {host}:{port}: {reason}") from None
+
+
+def _bound(host: str, port: int) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
