@@ -278,13 +278,20 @@ def _listed(parts: Sequence[str]) -> str:
 def _tell_notes(
     teller: _Teller, notes: Sequence[Note], seen: Observation, before: Mapping[str, int]
 ) -> dict[str, int]:
-    """Say those that are new, not what differs in its figures only; blindness has its own words."""
-    after = {key: at for key, at in before.items() if 0 <= teller.now - at < NOTE_FORGOTTEN_SECONDS}
+    """Say those that are new, not what differs in its figures only; blindness has its own words.
+
+    A difference of settings is news whenever it was not there a round ago: it was repaired in between.
+    """
+    after = {
+        key: at
+        for key, at in before.items()
+        if 0 <= teller.now - at < NOTE_FORGOTTEN_SECONDS and not key.startswith(_DRIFT)
+    }
     for note in notes:
         if any(failed.reason and failed.reason in note.text for failed in seen.failed.values()):
             continue
-        key = _FIGURE.sub("#", f"{note.for_}: {note.text}")
-        if key not in after:
+        key = (_DRIFT if note.drift else "") + _FIGURE.sub("#", f"{note.for_}: {note.text}")
+        if key not in (before if note.drift else after):
             title = f"{note.for_} {'differs' if note.drift else 'needs a look'}"
             said = Said(title, note.text, {"table": note.for_})
             teller.say("drift" if note.drift else "strange", note.for_, note.for_, said)
@@ -292,5 +299,6 @@ def _tell_notes(
     return after
 
 
+_DRIFT = "drift "
 _FIGURE = re.compile(r"(?<!order )(?<!server )(?<![^\s(])\d[\d.]*[dhms%]?(?![^\s,;:)])(?: \d+[dhms]\b)*")
 """A number or a length of time, not the id of something or part of a name."""
