@@ -52,6 +52,11 @@ def test_a_doubled_dollar_is_one_and_no_variable():
     assert read(text, {"WORD": "$${x}"}).fleets["train"].command == "echo ${HOME} $${x} $HOME"
 
 
+def test_what_is_old_follows_the_rounds_unless_it_is_said():
+    assert read('every = "10m"', {}).stale_after == 1_200
+    assert read('every = "1m"', {}).stale_after == 300
+
+
 def test_variables_come_from_the_environment():
     file = read('notify = ["json://${USER_NAME}:${WORD}@host"]', {"USER_NAME": "a", "WORD": "b"})
     assert file.notify == ("json://a:b@host",)
@@ -78,6 +83,15 @@ def test_a_missing_variable_is_named_with_its_line():
         (
             FLEET + "ready = [{kind='tpc', port=1}]",
             "line 6: fleets.train.ready.kind: must be one of command,",
+        ),
+        (
+            FLEET + "order_type = 'cheapst'",
+            "line 6: fleets.train.order_type: must be one of cheapest, on-demand, spot; did",
+        ),
+        (FLEET + "ports = {'22' = 'udp'}", "line 6: fleets.train.ports: must be one of http, tcp"),
+        (
+            "[settings.a]\nservers = ['*']\ndrift = 'mend'",
+            "line 3: settings.a.drift: must be one of repair, report",
         ),
         ("pricing = 3", "line 1: pricing: must be tables with names, such as [pricing.example]"),
         ("a = ", "line 1: Invalid value, which is not TOML"),

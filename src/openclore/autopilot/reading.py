@@ -161,8 +161,12 @@ class _Reader:
     def file(self, raw: dict[str, Any]) -> File | None:
         filled = {name: self._filled(value, (name,)) for name, value in raw.items()}
         tables = {name: self._named(name, filled.pop(name)) for name in NAMED if name in filled}
-        whole = self._converted(filled, File, ())
-        return None if whole is None else msgspec.structs.replace(whole, **tables)
+        whole: File | None = self._converted(filled, File, ())
+        if whole is None:
+            return None
+        if "stale_after" not in filled:
+            whole.stale_after = max(whole.stale_after, Span(2 * whole.every))
+        return msgspec.structs.replace(whole, **tables)
 
     def _named(self, section: str, tables: object) -> dict[str, Any]:
         if not isinstance(tables, dict):
@@ -270,6 +274,11 @@ def _explained(
         near = _suggestion(wrong_tag[1], tags_here)
         hint = f"; did you mean {near}?" if near else ""
         return (*path, *below), f"must be one of {', '.join(sorted(tags_here))}{hint}"
+    if what.startswith("Invalid enum value") and below:
+        allowed = _allowed(kind, below[-1])
+        near = _suggestion(what.split("'")[1] if "'" in what else "", allowed)
+        hint = f"; did you mean {near}?" if near else ""
+        return (*path, *below), f"must be one of {', '.join(allowed)}{hint}"
     said = complaint(error)
     return (*path, *(below or ((said.member,) if said.member else ()))), said.text
 
@@ -304,6 +313,21 @@ def _members(kind: Any, table: Mapping[str, Any] | None = None) -> set[str]:
         structs = [struct for struct in structs if struct.__struct_config__.tag == table.get(field)]
     found = {one.encode_name for struct in structs for one in msgspec.structs.fields(struct)}
     return found | ({field} if field and found else set())
+
+
+def _allowed(kind: Any, member: str) -> list[str]:
+    """The texts that a member of a table, or of one inside it, may be."""
+    tables = [kind, *_inner(kind)]
+    fields = [field for table in tables for one in _structs(table) for field in msgspec.structs.fields(one)]
+    return sorted({text for field in fields if field.encode_name == member for text in _texts(field.type)})
+
+
+def _texts(kind: Any) -> Iterator[str]:
+    for part in get_args(kind):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _texts(part)
 
 
 def _members_within(kind: Any) -> set[str]:

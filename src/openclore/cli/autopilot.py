@@ -99,7 +99,7 @@ def plan(
     base_url: options.BaseUrl = None,
     json: options.Json = False,
 ) -> None:
-    """Print what a round would do now, and why. Changes nothing."""
+    """Print what a round would do now, and why. Changes nothing; ends with 1 if something can't be read."""
     from openclore.autopilot.memory import Memory
     from openclore.autopilot.observe import Observer
     from openclore.autopilot.probes import Prober
@@ -118,8 +118,10 @@ def plan(
         show_json(
             {"actions": made.actions, "notes": made.notes, "failed": failed, "messages": _news(made, before)}
         )
-        return
-    _show_plan(made, _news(made, before) if wanted.notify else [], failed)
+    else:
+        _show_plan(made, _news(made, before) if wanted.notify else [], failed)
+    if failed:
+        raise typer.Exit(1)
 
 
 @autopilot.command()
@@ -127,7 +129,9 @@ def plan(
 def run(
     file: FilePath,
     memory: MemoryPath = None,
-    once: Annotated[bool, typer.Option("--once", help="One round; for cron.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="One round; for cron. Ends with 1 if something could not be read.")
+    ] = False,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
     json: Annotated[bool, typer.Option("--json", help="Print what happens as JSON lines.")] = False,
@@ -140,7 +144,7 @@ def run(
     from openclore.autopilot.notify import Postman
     from openclore.autopilot.probes import Prober
     from openclore.autopilot.reading import Source
-    from openclore.autopilot.remember import Keeper
+    from openclore.autopilot.remember import Keeper, glance
     from openclore.autopilot.runner import Runner
 
     source = Source(file)
@@ -153,7 +157,8 @@ def run(
             runner = Runner(clore, source, keeper, prober=Prober(), postman=Postman(log), tell=log)
             if once:
                 runner.once()
-                return
+                looked = glance(path, market)
+                raise typer.Exit(1 if looked and looked.known and looked.known.problems else 0)
             log(f"Following {file} at {clore.base_url}: {_contents(source.file)}; Ctrl-C ends it.")
             with ended_by_signals(runner.stop):
                 runner.run()
