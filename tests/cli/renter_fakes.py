@@ -88,6 +88,7 @@ def openclore(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., R
 
         if market is not None:
             monkeypatch.setattr(options, "client", client)
+        monkeypatch.setattr("openclore.cli.output.terminal_width", lambda: width)
         return CliRunner().invoke(app, words, input=stdin, env={"COLUMNS": str(width)})
 
     return run

@@ -158,8 +158,8 @@ def test_fees_are_percents_and_amounts(openclore):
     )
     result = openclore(market, "fees")
     assert lines(result.stdout)[1:] == [
-        "bitcoin 5 % 1.25 % 0 0",
-        "USD-Blockchain 5 % 1.25 % 0.10 0.00",
+        "bitcoin 5.00% 1.25% 0 0",
+        "USD-Blockchain 5.00% 1.25% 0.10 0.00",
     ]
     assert "1000000 CLORE" in result.stderr
 
@@ -226,7 +226,7 @@ def test_the_gigaspot_list_marks_ones_own_bid(openclore):
 
     market = Market(get_gigaspot=answer, **{"snap_1800000000.json": {"17": machine}})
     result = openclore(market, "gigaspot", "list")
-    assert lines(result.stdout)[1:] == ["17 2x RTX 4090 5 12.5 2 12.5 (runs) online - 99%"], result.stderr
+    assert lines(result.stdout)[1:] == ["17 2x RTX 4090 5 12.5 2 12.5 (runs) online - 99.0%"], result.stderr
 
 
 def test_a_server_goes_on_gigaspot_by_name(openclore):

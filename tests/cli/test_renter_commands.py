@@ -165,9 +165,37 @@ def test_tables_fit_the_terminal_and_keep_what_matters(openclore, width):
         assert "simulated" in result.output
 
 
-def test_orders_in_a_narrow_terminal_still_say_on_which_server(openclore):
+def test_orders_in_a_narrow_terminal_still_say_on_which_server_and_at_what_price(openclore):
     shown = openclore(Market(my_orders={"orders": [ORDER]}), "orders", width=60).stdout
-    assert lines(shown)[0].split()[:2] == ["ORDER", "SERVER"]
+    assert lines(shown)[0].split()[:4] == ["ORDER", "SERVER", "STATE", "PRICE/DAY"]
+
+
+def test_servers_at_80_columns_show_what_they_cost_and_elsewhere_all(openclore):
+    rack = {
+        "name": "rack-123",
+        "id": 70096,
+        "online": True,
+        "visibility": "public",
+        "specs": {"gpu": "2x NVIDIA GeForce RTX 4090"},
+        "pricing": {"bitcoin": 0.00021624, "CLORE-Blockchain": 702.78, "USD-Blockchain": 14.06},
+        "min_spot_pricing": {"bitcoin": 0.0001, "CLORE-Blockchain": 357.5, "USD-Blockchain": 7},
+    }
+    market = Market(my_servers={"servers": [rack, {**rack, "pricing": {"USD-Blockchain": 2}}]})
+    narrow = openclore(market, "servers", width=80).stdout
+    assert lines(narrow) == [
+        "NAME ID STATE VISIBILITY GPU USD/DAY CLORE/DAY BTC/DAY",
+        "rack-123 70096 online public 2x RTX 4090 14.06 702.78 0.00021624",
+        "rack-123 70096 online public 2x RTX 4090 2.00 - -",
+    ]
+    wide = openclore(market, "servers", width=200).stdout
+    assert lines(wide)[1].endswith("14.06 702.78 0.00021624 7.00 357.5 0.0001")
+
+
+def test_decimal_points_stand_below_each_other(openclore):
+    rows = [{"name": name, "balance": held} for name, held in (("a", 0.5), ("b", 120), ("c", 1.0625))]
+    shown = openclore(Market(wallets={"wallets": rows}), "wallets").stdout
+    half, whole, more = shown.splitlines()[1:]
+    assert half.index(".") == more.index(".") == whole.index("120") + len("120")
 
 
 def test_orders_show_state_money_and_where_to_connect(openclore):
@@ -175,10 +203,8 @@ def test_orders_show_state_money_and_where_to_connect(openclore):
     ended = {"id": 6, "expired": True, "end_reason": "exhausted", "tcp_ports": ["22:1"], "pub_cluster": ["x"]}
     market = Market(my_orders={"orders": [ended, waiting, ORDER]})
     table = lines(openclore(market, "orders", "--all").stdout)
-    assert table[1].startswith(
-        "5551234 70123 running (simulated) 2.00 0.0014 USD-Blockchain n1.example:31022"
-    )
-    assert table[2].startswith("7 1 outbid 0.0000312 - bitcoin - -")
+    assert table[1].startswith("5551234 70123 running (simulated) 2.00 0.0014 USD n1.example:31022")
+    assert table[2].startswith("7 1 outbid 0.0000312 - BTC - -")
     assert table[3].startswith("6 - ended (exhausted) - - - - -")
     assert market.sent("my_orders") == [{"return_completed": "true"}]
     row = json.loads(openclore(market, "orders", "--json").stdout)[2]

@@ -97,6 +97,18 @@ def test_a_terminal_gets_a_bounded_list_with_a_bold_title_and_no_colour_is_respe
     assert "\x1b[" not in seen
 
 
+def test_a_pipe_gets_every_column_however_wide_the_terminal_is(environment):
+    done = subprocess.run(
+        [*PROGRAM, "marketplace", "--limit", "1"],
+        env={**environment, "COLUMNS": "40"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[0].split()[-2:] == ["PAY", "IN"]
+    assert "…" not in done.stdout
+
+
 def test_a_reader_that_leaves_early_is_no_error(environment):
     process = subprocess.Popen(
         [*PROGRAM, "marketplace"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True

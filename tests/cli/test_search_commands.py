@@ -127,8 +127,8 @@ def test_figures_are_shown_per_model(openclore):
     result = openclore(market, "statistics", "--gpu", "40")
     assert lines(result.stdout) == [
         "GPU SERVERS GPUS RENTED P10 $/HOUR MEDIAN $/HOUR P90 $/HOUR",
-        "RTX 4090 786 1528 32% 0.04 0.0575 0.1106",
-        "no GPU 786 1528 32% 0.04 - 0.1106",
+        "RTX 4090 786 1528 31.7% 0.04 0.0575 0.1106",
+        "no GPU 786 1528 31.7% 0.04 - 0.1106",
     ]
     assert "Prices are per hour and GPU." in result.stderr
     assert market.sent("statistics") == [{"gpu": "40"}]
@@ -142,7 +142,7 @@ def test_a_history_is_of_the_model_that_is_meant(openclore):
     )
     for typed in ("4090", "rtx 4090", names[0].lower()):
         result = openclore(market, "statistics", "--gpu", typed, "--history", "--hours", "5")
-        assert lines(result.stdout)[1] == "2026-11-22 14:00 786 1528 32% 0.04 0.0575 0.1106"
+        assert lines(result.stdout)[1] == "2026-11-22 14:00 786 1528 31.7% 0.04 0.0575 0.1106"
     assert market.sent("history") == [{"gpu": names[0], "limit": "5"}] * 3
     result = openclore(market, "statistics", "--gpu", "40", "--history")
     assert result.exit_code == 2

@@ -1,7 +1,6 @@
 """openclore autopilot backtest: what a file would have done."""
 
 import sys
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ from openclore.api.durations import words_of
 from . import options
 from .errors import guarded
 from .marketplace import short_model
-from .output import Column, amount, say, show_facts, show_json, show_table, terminal_width
+from .output import Column, percent, price, say, show_facts, show_json, show_table, wrapped_fact
 
 if TYPE_CHECKING:
     from openclore.sandbox.backtest import Report
@@ -36,7 +35,6 @@ FLEETS = [
     Column("ORDERS", rank=4, justify="right"),
     Column("ENDED", rank=5, flexible=True),
 ]
-FACT_NAME_WIDTH = 15
 
 
 @guarded
@@ -121,20 +119,20 @@ def _write_page(path: Path, report: "Report") -> None:
 
 
 def _show(report: "Report") -> None:
-    from openclore.sandbox.report import date, percent, usd
+    from openclore.sandbox.report import date
 
     host = report.host
     left_out = f"; {report.left_out} left out, at which nothing in the file looks" if report.left_out else ""
     show_facts(
         [
-            *_wrapped("History", report.history),
+            *wrapped_fact("History", report.history),
             ("Time", f"{date(report.start)} to {date(report.until)}"),
             ("Rounds", f"{report.rounds}, one every {words_of(report.every_seconds)}"),
             ("Machines", f"{report.servers}{left_out}"),
             *(
                 [
-                    ("Earned", f"{usd(host.usd)} $; {usd(host.recorded_usd)} $ at the prices before"),
-                    ("", ", ".join(f"{amount(paid)} {name}" for name, paid in host.earned.items())),
+                    ("Earned", f"{_usd(host.usd)} $; {_usd(host.recorded_usd)} $ at the prices before"),
+                    ("", ", ".join(f"{price(paid, name)} {name}" for name, paid in host.earned.items())),
                     ("Rented", f"{percent(host.occupancy)}; {percent(host.recorded_occupancy)} before"),
                     ("Price changes", host.price_changes),
                 ]
@@ -143,7 +141,7 @@ def _show(report: "Report") -> None:
             ),
             (
                 "Spent",
-                f"{usd(sum(fleet.usd for fleet in report.fleets.values()))} $" if report.fleets else "",
+                f"{_usd(sum(fleet.usd for fleet in report.fleets.values()))} $" if report.fleets else "",
             ),
             ("Alerts", _counts(report.alerts) or "none"),
             ("Not done", _counts(report.not_done)),
@@ -155,11 +153,11 @@ def _show(report: "Report") -> None:
             (
                 name,
                 short_model(one.gpu),
-                usd(one.usd),
-                usd(one.recorded_usd),
+                _usd(one.usd),
+                _usd(one.recorded_usd),
                 percent(one.occupancy),
                 percent(one.recorded_occupancy),
-                f"{usd(one.price_first)} -> {usd(one.price_last)}",
+                f"{price(one.price_first, 'usd')} -> {price(one.price_last, 'usd')}",
                 one.price_changes,
             )
             for name, one in host.servers.items()
@@ -172,8 +170,8 @@ def _show(report: "Report") -> None:
             [
                 (
                     name,
-                    usd(fleet.usd),
-                    amount(fleet.usd_per_machine_hour, 4),
+                    _usd(fleet.usd),
+                    price(fleet.usd_per_machine_hour, "usd"),
                     percent(fleet.share),
                     f"{fleet.wanted_hours:.1f}",
                     fleet.orders,
@@ -185,10 +183,9 @@ def _show(report: "Report") -> None:
         )
 
 
-def _wrapped(name: str, text: str) -> list[tuple[str, str]]:
-    """A long text as facts that fit the terminal."""
-    lines = textwrap.wrap(text, max(40, terminal_width() - FACT_NAME_WIDTH))
-    return [("" if number else name, line) for number, line in enumerate(lines)]
+def _usd(earned: float) -> str:
+    """A sum of dollars, to the cent."""
+    return price(round(earned, 2), "usd")
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -2,7 +2,7 @@
 
 from . import options
 from .errors import guarded
-from .output import Column, amount, price, say, show_json, show_table
+from .output import Column, amount, percent, price, say, show_json, show_table
 
 COLUMNS = [
     Column("CURRENCY"),
@@ -44,4 +44,4 @@ def fees(
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{amount(value, 2)} %"
+    return "-" if value is None else percent(value / 100, 2)

@@ -12,7 +12,7 @@ from openclore.api.gigaspot import SnapshotServer
 
 from . import options
 from .errors import guarded
-from .output import Column, amount, price, say, show_json, show_table
+from .output import Column, percent, price, say, show_json, show_table
 
 gigaspot = typer.Typer(no_args_is_help=True, help="Bid on GigaSPOT machines, in CLORE.")
 
@@ -61,7 +61,7 @@ def _row(server_id: int, server: SnapshotServer, me: int | None) -> list[object]
         f"{price(mine.price, CLORE)} ({'runs' if mine.active else 'waits'})" if mine else "-",
         held,
         server.cc or "-",
-        "-" if server.reliability is None else f"{amount(server.reliability * 100, 1)}%",
+        percent(server.reliability),
     ]
 
 

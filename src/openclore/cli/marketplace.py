@@ -12,7 +12,7 @@ from openclore.api.specs import Specs
 
 from . import options
 from .errors import guarded
-from .output import Column, amount, price, say, show_json, show_table
+from .output import Column, amount, percent, price, say, show_json, show_table
 
 LIMIT_AT_TERMINAL = 40
 UNITS = {"usd": "$", "USD-Blockchain": "USD", "bitcoin": "BTC", "CLORE-Blockchain": "CLORE"}
@@ -193,7 +193,7 @@ def machine(offer: Offer) -> list[object]:
     specs, rating = _specs(offer), offer.rating
     return [
         _country(offer) or "-",
-        "-" if offer.reliability is None else f"{offer.reliability:.1%}",
+        percent(offer.reliability),
         gb(specs.ram),
         specs.cpus or "-",
         f"{specs.net.down:.0f} Mbit" if specs.net and specs.net.down is not None else "-",

@@ -17,7 +17,7 @@ from openclore.api.orders import Order
 from . import options, sandbox
 from .errors import INTERRUPTED, exit_code, guarded, report
 from .events import EVENT_COLUMNS, event_row
-from .marketplace import gpu_model, gpu_name
+from .marketplace import UNITS, gpu_model, gpu_name
 from .output import Column, interactive, local_time, price, say, show_facts, show_json, show_table
 from .waiting import exited, over, simulated, wait_until_ready
 
@@ -288,10 +288,10 @@ COLUMNS = [
     Column("STATE"),
     Column("PRICE/DAY", rank=1, justify="right"),
     Column("SPENT", rank=4, justify="right"),
-    Column("CURRENCY", rank=3),
+    Column("CURRENCY", rank=2),
     Column("SSH", rank=2),
-    Column("OTHER PORTS", rank=2),
-    Column("GPU", rank=7, flexible=True),
+    Column("OTHER PORTS", rank=5),
+    Column("GPU", rank=3, flexible=True),
     Column("IMAGE", rank=6),
 ]
 
@@ -327,7 +327,7 @@ def _row(order: Order) -> list[object]:
         f"{state(order)} (simulated)" if simulated(order) else state(order),
         price(order.price, coin),
         price(order.spend, coin),
-        coin or "-",
+        UNITS.get(coin, coin) or "-",
         reach.pop(22, "-"),
         " ".join(f"{inner}={where}" for inner, where in reach.items()) or "-",
         gpu_model(order.specs),

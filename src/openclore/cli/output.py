@@ -6,7 +6,10 @@ Data goes to stdout, everything said to a person to stderr.
 import json
 import math
 import os
+import re
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +22,7 @@ import msgspec
 GAP = 2
 UNBOUNDED_WIDTH = 100_000
 FLEXIBLE_WIDTH_MIN = 16
+FACT_NAME_WIDTH = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,17 @@ def amount(value: float | None, decimals: int = 8) -> str:
 
 
 def price(value: float | None, currency: str) -> str:
-    """An amount with the decimals people use for the currency; dollars always show cents."""
+    """Money with the decimals people use for the currency; dollars always show cents."""
     text = amount(value, _DECIMALS.get(currency, 8))
     if currency in ("usd", "USD-Blockchain") and text != "-":
         whole, _, cents = text.partition(".")
         return f"{whole}.{cents.ljust(2, '0')}"
     return text
+
+
+def percent(share: float | None, decimals: int = 1) -> str:
+    """ "99.5%" of a share of 1; "-" for none."""
+    return "-" if share is None or not math.isfinite(share) else f"{share:.{decimals}%}"
 
 
 def local_time(seconds: int) -> str:
@@ -94,7 +103,7 @@ def json_text(value: Any, indent: str = "") -> str:
 
 def show_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """Print rows under their titles, in as many columns as fit; `empty` is said if there are none."""
-    cells = [[clean(cell) for cell in row] for row in rows]
+    cells = _aligned(columns, [[clean(cell) for cell in row] for row in rows])
     if not cells:
         say(empty)
         return
@@ -131,6 +140,20 @@ def fitting(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int
     return widths
 
 
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
+def _aligned(columns: Sequence[Column], rows: list[list[str]]) -> list[list[str]]:
+    """With numbers padded so that in each column the decimal points stand one below the other."""
+    for i in (i for i, column in enumerate(columns) if column.justify == "right"):
+        numbers = [match for row in rows if (match := _NUMBER.fullmatch(row[i]))]
+        longest = max((len(match[1] or "") for match in numbers), default=0)
+        for row in rows:
+            if match := _NUMBER.fullmatch(row[i]):
+                row[i] += " " * (longest - len(match[1] or ""))
+    return rows
+
+
 def _padded(column: Column, text: str, width: int) -> str:
     text = text if len(text) <= width else text[: width - 1] + "…"
     return text.rjust(width) if column.justify == "right" else text.ljust(width)
@@ -148,11 +171,15 @@ def show_facts(facts: Iterable[tuple[str, object]]) -> None:
         sys.stdout.write(f"{name.ljust(width)}  {value}\n")
 
 
+def wrapped_fact(name: str, text: str) -> list[tuple[str, str]]:
+    """A long text as several facts that fit the terminal."""
+    lines = textwrap.wrap(text, max(40, terminal_width() - FACT_NAME_WIDTH))
+    return [("" if number else name, line) for number, line in enumerate(lines)]
+
+
 def terminal_width() -> int:
-    """Columns there are; without a terminal as many as needed, unless COLUMNS says otherwise."""
-    if os.environ.get("COLUMNS", "").isdigit():
-        return int(os.environ["COLUMNS"])
-    return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else UNBOUNDED_WIDTH
+    """Columns of the terminal, or of COLUMNS; what goes elsewhere is as wide as it has to be."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNBOUNDED_WIDTH
 
 
 def say(text: str) -> None:

@@ -1,5 +1,6 @@
 """openclore servers, server-config, set-server, server: the machines an account rents out."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,7 @@ from openclore.api.servers import MyServer, ServerConfig, SetServerSettings
 from . import options
 from .errors import DeployError, guarded
 from .host import agent_command
-from .marketplace import gpu_model
+from .marketplace import UNITS, gpu_model
 from .output import Column, price, say, show_facts, show_json, show_table
 
 if TYPE_CHECKING:
@@ -19,16 +20,6 @@ if TYPE_CHECKING:
 server = typer.Typer(
     no_args_is_help=True, help="Change which servers you have. Only OpenClore's markets can."
 )
-
-COLUMNS = [
-    Column("NAME"),
-    Column("ID", rank=1, justify="right"),
-    Column("STATE"),
-    Column("VISIBILITY", rank=2),
-    Column("GPU", rank=3, flexible=True),
-    Column("PRICE/DAY", rank=4),
-    Column("LOWEST BID/DAY", rank=5),
-]
 
 _FIELDS = {"bitcoin": "bitcoin", "CLORE-Blockchain": "clore", "USD-Blockchain": "usd"}
 _RENTAL = {0: "free", 1: "spot order", 2: "rented on demand", 3: "rented at a fixed dollar price"}
@@ -44,18 +35,36 @@ def servers(
     if json:
         show_json(found)
         return
-    show_table(COLUMNS, map(_row, found), empty="You have no servers on this market.")
+    priced = [coin for one in found for coin in (one.pricing or {})]
+    coins = list(dict.fromkeys([*reversed(_FIELDS), *priced]))
+    rows = [_row(one, coins) for one in found]
+    show_table(_columns(coins), rows, empty="You have no servers on this market.")
 
 
-def _row(server: MyServer) -> list[object]:
+def _columns(coins: Sequence[str]) -> list[Column]:
+    """Prices in dollars, which come first, matter most."""
+    units = [UNITS.get(coin, coin) for coin in coins]
+    return [
+        Column("NAME", flexible=True),
+        Column("ID", rank=1, justify="right"),
+        Column("STATE"),
+        Column("VISIBILITY", rank=4),
+        Column("GPU", rank=2, flexible=True),
+        *(Column(f"{unit}/DAY", rank=1 + 2 * n, justify="right") for n, unit in enumerate(units)),
+        *(Column(f"LOWEST BID {unit}", rank=20 + n, justify="right") for n, unit in enumerate(units)),
+    ]
+
+
+def _row(server: MyServer, coins: Sequence[str]) -> list[object]:
+    prices, floors = server.pricing or {}, server.min_spot_pricing or {}
     return [
         server.name or "-",
         server.id if server.id is not None else "-",
         _state(server),
         server.visibility or "-",
         gpu_model(server.specs),
-        _prices(server.pricing),
-        _prices(server.min_spot_pricing),
+        *(price(prices.get(coin) or None, coin) for coin in coins),
+        *(price(floors.get(coin) or None, coin) for coin in coins),
     ]
 
 

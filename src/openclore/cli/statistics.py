@@ -10,7 +10,7 @@ from openclore.api.open.statistics import ModelFigures
 from . import options
 from .errors import guarded
 from .marketplace import short_model
-from .output import Column, price, say, show_json, show_table
+from .output import Column, percent, price, say, show_json, show_table
 
 if TYPE_CHECKING:
     from openclore.client import Clore
@@ -76,7 +76,7 @@ def _cells(row: ModelFigures) -> list[object]:
     return [
         row.servers,
         row.gpus,
-        f"{row.rented_share:.0%}",
+        percent(row.rented_share),
         price(row.price_p10, "usd"),
         price(row.price_p50, "usd"),
         price(row.price_p90, "usd"),

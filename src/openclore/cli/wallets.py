@@ -2,7 +2,7 @@
 
 from . import options
 from .errors import guarded
-from .output import Column, amount, show_json, show_table
+from .output import Column, price, show_json, show_table
 
 COLUMNS = [
     Column("CURRENCY"),
@@ -22,5 +22,8 @@ def wallets(
     if json:
         show_json(found)
         return
-    rows = [(w.wire_name, amount(w.available), amount(w.withdrawal_fee), w.deposit or "-") for w in found]
+    rows = [
+        (w.wire_name, price(w.available, w.wire_name), price(w.withdrawal_fee, w.wire_name), w.deposit or "-")
+        for w in found
+    ]
     show_table(COLUMNS, rows, empty="This account has no wallets.")
