@@ -39,6 +39,8 @@ from .prefill import (
 ORDERS_PER_WALLET = 32
 HOSTS = 1_000
 HOUR_SECONDS = 3_600
+NOT_YET_SECONDS = 3 * HOUR_SECONDS
+"""After the beginning: when the wallets that were not settled yet are due. Those that were are due before."""
 SETTLED_PER_TURN = 2_000
 """Orders; what a turn of the second row settles at most."""
 TOUCH = "UPDATE orders SET posted_at = posted_at + 0"
@@ -75,7 +77,7 @@ def _measured(what: str, address: str, count: int, scale: Scale) -> list[Row | N
         portion = max(1, min(SETTLED_PER_TURN, count // (scale.load_turns + 1)) // ORDERS_PER_WALLET)
 
         def settle() -> float:
-            _make_due(store, portion, now + HOUR_SECONDS)
+            _make_due(store, portion, now)
             seconds = _seconds(lambda: settlement.settle_due(market, now + HOUR_SECONDS))
             return seconds * count / (portion * ORDERS_PER_WALLET)
 
@@ -113,22 +115,22 @@ def _look_for_an_hour(market: Market, now: int, looks: int) -> float:
     return _seconds(look) * HOUR_SECONDS / looks
 
 
-def _make_due(store: Store, wallets: int, at: int) -> None:
-    """Have the time come of so many wallets that were not settled yet."""
+def _make_due(store: Store, wallets: int, now: int) -> None:
+    """Have the time come, an hour from now, of so many wallets that were not settled yet."""
     with store.writing() as tx:
         tx.execute(
             text(
                 "UPDATE ledger_accounts SET due_at = :at WHERE id IN (SELECT id FROM ledger_accounts"
                 " WHERE kind = 'wallet' AND due_at = :not_yet ORDER BY id LIMIT :count)"
             ),
-            {"at": at, "not_yet": at + HOUR_SECONDS, "count": wallets},
+            {"at": now + HOUR_SECONDS, "not_yet": now + NOT_YET_SECONDS, "count": wallets},
         )
 
 
 def _fill(store: Store, count: int, now: int) -> None:
     """Orders and what they need, each a copy of one, made by the database.
 
-    A wallet's time is two hours from now: nothing is due within the first.
+    No wallet's time comes within an hour.
     """
     wallets = count // ORDERS_PER_WALLET
     renter = f"{HOSTS + 1} + (n - 1) / {ORDERS_PER_WALLET}"
@@ -143,7 +145,7 @@ def _fill(store: Store, count: int, now: int) -> None:
             id="n",
             email="'account-' || n || '@example.org'",
         )
-        wallet = wallet_values(1) | {"due_at": now + 2 * HOUR_SECONDS}
+        wallet = wallet_values(1) | {"due_at": now + NOT_YET_SECONDS}
         _copies(tx, ledger_accounts, wallets, wallet, account_id=f"{HOSTS} + n")
         _copies(tx, servers, count, machine, id="n", name="'rack-' || n", account_id=host)
         order = order_values(order_of(1, 1, 1, 1, now))
