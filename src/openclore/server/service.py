@@ -20,6 +20,7 @@ from .keys import Keys
 from .limits import Limits
 from .links import Links
 from .metrics import Metrics
+from .positions import Positions
 from .replies import Voice
 from .settings import Settings
 from .snapshot import Snapshot
@@ -61,6 +62,7 @@ class Service:
         self.shared_limits: SharedLimits | None = None
         self.wakeups: Wakeups | None = None
         self.snapshot = Snapshot()
+        self.positions = Positions(market)
         self.gigaspot = Files(market, settings.pace.spacing_seconds)
         self.links = Links()
         self.watchers = Watchers()

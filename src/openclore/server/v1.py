@@ -33,7 +33,11 @@ NO_DELAY = Live(row_delay_seconds=0)
 
 
 async def wallets(call: Call, _: Empty) -> WalletsReply:
-    return await call.read(accounts.wallets, call.caller, call.now)
+    positions, account_id = call.service.positions, call.caller
+    position = positions.recall(account_id)
+    if position is None:
+        position = await call.service.read(positions.look_up, account_id)
+    return accounts.wallets_at(position, call.now)
 
 
 async def marketplace(call: Call, _: Empty) -> AnyResponse:

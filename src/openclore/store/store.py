@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
+from .marks import Marks
 from .tables import REVISION
 
 DATABASE_FILE = "openclore.db"
@@ -58,6 +59,7 @@ class Store:
         # Waiting here is fair and prompt; SQLite's own waiting polls.
         self._turn = threading.Lock()
         self._guard: Callable[[Connection], None] | None = None
+        self._marks = Marks(engine.url.database or "") if self._sqlite else None
 
     @property
     def shared(self) -> bool:
@@ -130,7 +132,13 @@ class Store:
             with connection.begin():
                 yield connection
 
+    def mark(self) -> int | None:
+        """What is read while it stays the same is the same; waits for nobody. None: only reading can tell."""
+        return self._marks.current() if self._marks is not None else None
+
     def close(self) -> None:
+        if self._marks is not None:
+            self._marks.close()
         self.engine.dispose()
 
 

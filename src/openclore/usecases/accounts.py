@@ -1,6 +1,8 @@
 """Accounts, keys, wallets: what an operator does to them, and what an owner reads."""
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection
@@ -19,6 +21,7 @@ from ..api.currencies import Currency
 from ..api.dialects import Dialect
 from ..api.wallets import Wallet, WalletsReply
 from ..rules import billing, money
+from ..rules.orders import Order
 from ..rules.refused import InvalidInput
 from ..store import accounts, events, ledger, orders
 from ..store.accounts import Account, ApiKey
@@ -168,27 +171,39 @@ def credit(
         return ledger.by_id(tx, wallet.id).balance
 
 
+class Position(NamedTuple):
+    """What an account's wallets hold as posted, and its orders that are not over: all that its wallets show,
+    but for the time.
+    """
+
+    posted: Mapping[Currency, int]
+    running: Sequence[Order]
+
+
 def wallets(market: Market, account_id: int, now: int) -> WalletsReply:
     """What the account can spend now, in every currency: posted balances less what its orders accrued."""
+    return wallets_at(position(market, account_id), now)
+
+
+def position(market: Market, account_id: int) -> Position:
+    """The account's, as it is until somebody changes something."""
     with market.store.reading() as tx:
         held = ledger.wallets_of(tx, account_id)
         running = orders.of_renter(tx, account_id, with_ended=False)
+    return Position({currency: wallet.balance for currency, wallet in held.items()}, running)
+
+
+def wallets_at(position: Position, now: int) -> WalletsReply:
+    """`wallets` from a position that still holds."""
+    owed = dict.fromkeys(Currency, 0)
+    for order in position.running:
+        owed[order.currency] += billing.outstanding(order, now)
+    left = {currency: max(0, position.posted.get(currency, 0) - owed[currency]) for currency in Currency}
     return WalletsReply(
         code=0,
         wallets=[
-            Wallet(
-                name=currency,
-                deposit="",
-                balance=money.to_wire(
-                    max(
-                        0,
-                        (held[currency].balance if currency in held else 0)
-                        - billing.accrued([o for o in running if o.currency is currency], now),
-                    )
-                ),
-                withdrawal_fee=0,
-            )
-            for currency in Currency
+            Wallet(name=currency, deposit="", balance=money.to_wire(amount), withdrawal_fee=0)
+            for currency, amount in left.items()
         ],
     )
 
