@@ -22,6 +22,10 @@ def unpacked(encoding: str, body: bytes) -> bytes:
     return body
 
 
+def joined(view: View, encoding: str, tail: bytes) -> bytes:
+    return b"".join(view.parts(encoding, tail))
+
+
 @pytest.mark.parametrize("encoding", ["", "gzip", "zstd"])
 @given(
     pieces=st.lists(st.binary(min_size=1, max_size=3_000), min_size=1, max_size=4),
@@ -29,13 +33,13 @@ def unpacked(encoding: str, body: bytes) -> bytes:
 )
 def test_every_encoding_holds_rows_and_tail(encoding: str, pieces: list[bytes], tail: bytes) -> None:
     view = View([Piece(text) for text in pieces])
-    assert unpacked(encoding, view.body(encoding, tail)) == b"".join(pieces) + tail
+    assert unpacked(encoding, joined(view, encoding, tail)) == b"".join(pieces) + tail
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
 def test_a_tail_larger_than_a_block_fits(encoding: str) -> None:
     rows, tail = b"x" * 5_000_000, b"12345," * 60_000
-    assert unpacked(encoding, View([Piece(rows)]).body(encoding, tail)) == rows + tail
+    assert unpacked(encoding, joined(View([Piece(rows)]), encoding, tail)) == rows + tail
 
 
 def test_a_row_is_encoded_again_only_when_its_server_changes() -> None:
@@ -45,13 +49,13 @@ def test_a_row_is_encoded_again_only_when_its_server_changes() -> None:
     snapshot.put({2: Listing(7, Offer(id=2))})
     assert snapshot.view() is view
     snapshot.put({2: Listing(7, Offer(id=2, rented=True)), 3: Listing(7, None)})
-    reply: Any = json.loads(snapshot.view().body("", snapshot.tail(7)))
+    reply: Any = json.loads(joined(snapshot.view(), "", snapshot.tail(7)))
     assert reply == {
         "servers": [{"id": 1}, {"id": 2, "rented": True}],
         "my_servers": [1, 2, 3],
         "code": 0,
     }
-    assert json.loads(snapshot.view().body("", snapshot.tail(8)))["my_servers"] == []
+    assert json.loads(joined(snapshot.view(), "", snapshot.tail(8)))["my_servers"] == []
 
 
 def test_a_change_packs_its_own_piece_only() -> None:
@@ -77,16 +81,16 @@ def test_whatever_comes_and_goes_the_reply_has_the_rows_that_are_there(
         snapshot.put({server_id: Listing(7, Offer(id=server_id) if listed else None)})
         there = there | {server_id} if listed else there - {server_id}
         assert len(snapshot.listed()) == len(there)
-    reply: Any = json.loads(unpacked(encoding, snapshot.view().body(encoding, snapshot.tail(7))))
+    reply: Any = json.loads(unpacked(encoding, joined(snapshot.view(), encoding, snapshot.tail(7))))
     assert sorted(server["id"] for server in reply["servers"]) == sorted(there)
 
 
 def test_a_market_without_servers_has_no_rows() -> None:
     snapshot = Snapshot()
-    assert json.loads(snapshot.view().body("", snapshot.tail(None)))["servers"] == []
+    assert json.loads(joined(snapshot.view(), "", snapshot.tail(None)))["servers"] == []
     snapshot.put({1: Listing(7, Offer(id=1))})
     snapshot.put({1: Listing(None, None)})
-    reply: Any = json.loads(snapshot.view().body("", snapshot.tail(7)))
+    reply: Any = json.loads(joined(snapshot.view(), "", snapshot.tail(7)))
     assert (reply["servers"], reply["my_servers"], snapshot.listed()) == ([], [], [])
 
 

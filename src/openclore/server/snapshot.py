@@ -1,8 +1,8 @@
 """The market, kept in memory: the marketplace reply as bytes, and the rows that are searched and counted.
 
 Rows are encoded once per change and compressed in pieces, so that a change costs a row and its piece.
-Only the tail, `my_servers`, differs by caller. It is appended to the compressed rows as one more block
-of the same stream, so that a reply costs a concatenation.
+Only the tail, `my_servers`, differs by caller. It follows the compressed rows as one more block of the same
+stream, so that a reply costs its tail: the rows are sent as they lie.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ class View:
     def prepare(self, encoding: str) -> None:
         """Compress and digest; simultaneous callers wait for the first one's work."""
         with self._once:
-            _ = self.digest, self.body(encoding, b" ")
+            _ = self.digest, self.parts(encoding, b" ")
 
     @cached_property
     def digest(self) -> str:
@@ -65,9 +65,9 @@ class View:
         return b"".join(piece.text for piece in self.pieces)
 
     @cached_property
-    def deflated(self) -> tuple[bytes, int]:
-        """The rows as whole deflate blocks, and their CRC."""
-        return b"".join(piece.deflated for piece in self.pieces), zlib.crc32(self.text)
+    def gzipped(self) -> tuple[bytes, int]:
+        """A gzip stream with the rows as whole deflate blocks, which has no end yet, and the rows' CRC."""
+        return b"".join([_GZIP_HEADER, *(piece.deflated for piece in self.pieces)]), zlib.crc32(self.text)
 
     @cached_property
     def zstandard(self) -> bytes:
@@ -83,21 +83,21 @@ class View:
     def etag(self, tail: bytes) -> str:
         return f'W/"{self.digest}-{zlib.crc32(tail):08x}"'
 
-    def body(self, encoding: str, tail: bytes) -> bytes:
-        """The whole reply in an encoding: "zstd", "gzip" or "" for none."""
+    def parts(self, encoding: str, tail: bytes) -> tuple[bytes, bytes]:
+        """The reply in an encoding ("zstd", "gzip" or "" for none): what all callers share, and the tail."""
         if encoding == "zstd":
-            return self.zstandard + _zstd_last_blocks(tail)
+            return self.zstandard, _zstd_last_blocks(tail)
         if encoding == "gzip":
-            blocks, crc = self.deflated
+            blocks, crc = self.gzipped
             packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
             last = packer.compress(tail) + packer.flush(zlib.Z_FINISH)
             size = (len(self.text) + len(tail)) & 0xFFFFFFFF
-            return _GZIP_HEADER + blocks + last + struct.pack("<II", zlib.crc32(tail, crc), size)
-        return self.text + tail
+            return blocks, last + struct.pack("<II", zlib.crc32(tail, crc), size)
+        return self.text, tail
 
     def ready(self, encoding: str) -> bool:
-        """Whether `body` would be a mere concatenation."""
-        needed = {"zstd": "zstandard", "gzip": "deflated"}.get(encoding, "text")
+        """Whether `parts` would have nothing to pack but the tail."""
+        needed = {"zstd": "zstandard", "gzip": "gzipped"}.get(encoding, "text")
         return needed in self.__dict__ and "digest" in self.__dict__
 
 

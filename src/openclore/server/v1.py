@@ -25,6 +25,7 @@ from ..usecases import accounts, gigaspot, orders, servers, spot
 from . import door
 from .door import Action, AnyResponse, Call
 from .gigaspot import address
+from .replies import InParts
 from .service import Service
 from .settings import Live
 from .snapshot import preferred_encoding
@@ -46,14 +47,14 @@ async def marketplace(call: Call, _: Empty) -> AnyResponse:
     encoding = preferred_encoding(call.http.headers.get("accept-encoding", ""))
     if not view.ready(encoding):
         await asyncio.to_thread(view.prepare, encoding)
-    body, etag = view.body(encoding, tail), view.etag(tail)
+    etag = view.etag(tail)
     headers = {"ETag": etag, "Vary": "Accept-Encoding, auth, Authorization", "Cache-Control": "no-cache"}
     headers[DIALECT_HEADER] = call.voice.dialect
     if etag in call.http.headers.get("if-none-match", ""):
         return Response(b"", status_code=304, headers=headers)
     if encoding:
         headers["Content-Encoding"] = encoding
-    return Response(body, status_code=200, media_type="application/json", headers=headers)
+    return InParts(view.parts(encoding, tail), media_type="application/json", headers=headers)
 
 
 async def my_orders(call: Call, request: MyOrders) -> MyOrdersReply:
