@@ -16,7 +16,7 @@ from openclore.autopilot.memory import FleetMemory, Machine, Memory
 from openclore.autopilot.observation import OFFERS, ORDERS, WALLETS, Observation
 from openclore.autopilot.observe import RATE_JUMP, SINGLE_READS_MAX, Observer
 from openclore.autopilot.reading import read
-from openclore.client.errors import NetworkError, SignInError
+from openclore.client.errors import NetworkError, ServiceError, SignInError
 
 FLEET = '[fleets.a]\nimage = "ubuntu"\nmachines = 1\nprice_per_hour_max = 1\n'
 PRICING = (
@@ -67,7 +67,7 @@ class FakeMarket:
         return self._answer(f"spot {server_id}") or SpotMarket()
 
     def renter_fees(self) -> Any:
-        raise NetworkError("no fees here")
+        raise ServiceError("no fees here")
 
     def events(self, after: int = 0, *, limit: int | None = None) -> EventsReply:
         found = [event for event in self._answer("events") if event.id > after]
@@ -116,6 +116,16 @@ def test_what_can_not_be_read_stays_with_its_age(market: FakeMarket, observer: O
     assert seen.offers is not None
     assert (seen.offers.at, len(seen.offers.value)) == (1_000, 1)
     assert (seen.failed[OFFERS].reason, seen.failed[OFFERS].final) == ("nobody answers", False)
+
+
+def test_a_market_that_can_not_be_reached_is_asked_once_in_a_round(market: FakeMarket, observer: Observer):
+    market.parts["wallets"] = NetworkError("wallets: nobody there", endpoint="wallets")
+    seen = look(observer)
+    assert market.calls == ["wallets"]
+    assert {failed.reason for failed in seen.failed.values()} == {"nobody there"}
+    assert {WALLETS, OFFERS, ORDERS} <= seen.failed.keys()
+    market.parts["wallets"] = []
+    assert ORDERS not in look(observer).failed
 
 
 def test_a_key_that_is_not_accepted_is_final(market: FakeMarket, observer: Observer):

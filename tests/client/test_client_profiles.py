@@ -57,6 +57,19 @@ def test_arguments_beat_everything(profiles):
     assert used(key="mine", base_url="http://other.test") == ("http://other.test", "mine")
 
 
+def test_it_is_known_where_address_and_key_were_found(profiles, monkeypatch):
+    def places(**arguments: str) -> tuple[str, str]:
+        found = access(**arguments)
+        return found.base_url_from, found.key_from
+
+    assert places() == ("profile local", "profile local")
+    assert places(profile="live", key="mine") == ("profile live", "argument")
+    monkeypatch.setenv("CLORE_BASE_URL", "http://other.test/v1")
+    assert places() == ("CLORE_BASE_URL", "nowhere")
+    monkeypatch.setenv("CLORE_API_KEY", "from-environment")
+    assert places(base_url="http://third.test") == ("argument", "CLORE_API_KEY")
+
+
 def test_the_key_of_a_profile_goes_to_its_address_only(profiles, monkeypatch):
     assert used(base_url="http://other.test/v1") == ("http://other.test/v1", None)
     assert used(profile="live", base_url="http://other.test/v1") == ("http://other.test/v1", None)

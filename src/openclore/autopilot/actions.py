@@ -1,5 +1,6 @@
 """What a plan can ask for. Each action says for which table of the file, and why."""
 
+from collections.abc import Collection, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -94,6 +95,11 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     for_: str
     text: str
     drift: bool = False
+
+
+def not_about(notes: Iterable[Note], reasons: Collection[str]) -> tuple[Note, ...]:
+    """Those that repeat none of the reasons why something can't be read, which are told by themselves."""
+    return tuple(note for note in notes if not any(reason and reason in note.text for reason in reasons))
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

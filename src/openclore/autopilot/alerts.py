@@ -17,7 +17,7 @@ import msgspec
 
 from openclore.api.durations import words_of
 
-from .actions import Note
+from .actions import Note, not_about
 from .conditions import Case, Cases, Evidence, Happening, Said, treatment
 from .file import (
     Alert,
@@ -287,9 +287,7 @@ def _tell_notes(
         for key, at in before.items()
         if 0 <= teller.now - at < NOTE_FORGOTTEN_SECONDS and not key.startswith(_DRIFT)
     }
-    for note in notes:
-        if any(failed.reason and failed.reason in note.text for failed in seen.failed.values()):
-            continue
+    for note in not_about(notes, [failed.reason for failed in seen.failed.values()]):
         key = (_DRIFT if note.drift else "") + _FIGURE.sub("#", f"{note.for_}: {note.text}")
         if key not in (before if note.drift else after):
             title = f"{note.for_} {'differs' if note.drift else 'needs a look'}"

@@ -108,6 +108,7 @@ class Observer:
         self._stopped = stopped
         self._seen = Observation()
         self._failed: dict[str, Failed] = {}
+        self._unreachable: Failed | None = None
         self._tried_at: dict[str, int] = {}
         self._emptied: dict[str, int] = {}
         self._rates_at = 0
@@ -119,7 +120,7 @@ class Observer:
         Raises:
             Stopped: it was told to.
         """
-        before, self._failed = self._seen, {}
+        before, self._failed, self._unreachable = self._seen, {}, None
         needs = _Needs(file)
         wallets = self._read(WALLETS, self._wallets, needs.wallets, before.wallets)
         servers = self._read(SERVERS, self._servers, needs.servers, before.servers)
@@ -159,15 +160,23 @@ class Observer:
     def _read(
         self, part: str, call: Callable[[], T], needed: bool, before: Reading[T] | None
     ) -> Reading[T] | None:
-        """What it says now, or what it said last if it can't be read, or lost everything at once."""
+        """What it says now, or what it said last if it can't be read, or lost everything at once.
+
+        A market that can't be reached is not asked for anything else in this round.
+        """
         if not needed:
             return None
+        if self._unreachable is not None:
+            self._failed[part] = self._unreachable
+            return before
         self._go_on()
         at = self._now()
         try:
             value = call()
         except CloreError as error:
             self._failed[part] = _why(error)
+            if isinstance(error, NetworkError) and not error.ambiguous:
+                self._unreachable = self._failed[part]
             return before
         emptied = isinstance(value, list | dict) and not value and before is not None and bool(before.value)
         self._emptied[part] = self._emptied.get(part, 0) + 1 if emptied else 0
@@ -190,6 +199,8 @@ class Observer:
         """
         wanted = list(dict.fromkeys(names))
         kept = {name: before[name] for name in wanted if name in before}
+        if self._unreachable is not None:
+            return kept
         until = self._date() + file.stale_after / 2
         rounds = max(1, file.stale_after // max(1, file.every))
         first = sorted(wanted, key=lambda name: self._tried_at.get(f"{part} {name}", 0))
@@ -394,7 +405,9 @@ def _near(rate: float, other: float) -> bool:
 
 
 def _why(error: CloreError) -> Failed:
-    return Failed(str(error), final=isinstance(error, SignInError | SetupError))
+    """The reason without the name of the call, which the part tells."""
+    reason = str(error).removeprefix(f"{error.endpoint}: ")
+    return Failed(reason, final=isinstance(error, SignInError | SetupError))
 
 
 def _by_id(orders: Iterable[Order]) -> dict[int, Order]:

@@ -108,6 +108,7 @@ def plan(
     from openclore.autopilot.runner import look_and_plan
 
     wanted = load(file)
+    say(f"Looking at {options.whence(profile, base_url)} ...")
     with options.client(profile, base_url) as clore:
         path, market = _place(clore, file, memory)
         found = glance(path, market)
@@ -261,19 +262,27 @@ def _contents(file: "File") -> str:
 
 
 def _show_plan(made: "Plan", titles: list[str], failed: dict[str, str]) -> None:
+    from openclore.autopilot.actions import not_about
     from openclore.autopilot.words import sentence
 
     for action in made.actions:
         _print(f"{action.for_}: {sentence(action)}")
         _print(action.reason, "    ")
-    for note in made.notes:
+    for note in not_about(made.notes, failed.values()):
         _print(f"{note.for_}: {note.text}")
     for title in titles:
         _print(f"Would tell: {title}")
-    for part, reason in failed.items():
-        say(f"Can't read {part}: {reason}")
+    for text in _unread(failed):
+        say(text)
     if not made.actions and not failed:
         say("Nothing to do.")
+
+
+def _unread(failed: dict[str, str]) -> Iterator[str]:
+    """What can't be read, as a sentence for each reason."""
+    for reason in dict.fromkeys(failed.values()):
+        parts = ", ".join(part for part in failed if failed[part] == reason)
+        yield f"Can't read {parts}: {reason}"
 
 
 def _news(made: "Plan", before: "Memory") -> list[str]:
@@ -325,6 +334,8 @@ def _state(machine: "Machine") -> str:
 
 
 def _show_known(known: "Known | None") -> None:
+    from openclore.autopilot.actions import not_about
+
     if known is None:
         return
     show_facts(
@@ -336,9 +347,9 @@ def _show_known(known: "Known | None") -> None:
             ("Own orders", known.orders),
         ]
     )
-    for part, reason in known.problems.items():
-        _print(f"Can't read {part}: {reason}")
-    for note in known.notes:
+    for text in _unread(known.problems):
+        _print(text)
+    for note in not_about(known.notes, known.problems.values()):
         _print(f"{note.for_}: {note.text}")
 
 

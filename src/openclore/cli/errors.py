@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from .options import whence
 from .output import json_text, say
 
 P = ParamSpec("P")
@@ -81,7 +82,7 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        from openclore.client.errors import CloreError
+        from openclore.client.errors import CloreError, NetworkError, SignInError
 
         try:
             _refuse_unreal_numbers(kwargs)
@@ -96,9 +97,17 @@ def guarded(command: Callable[P, T]) -> Callable[P, T]:
             raise typer.Exit(BROKEN_PIPE) from None
         except (CloreError, DeployError) as error:
             report(error, as_json=bool(kwargs.get("json")))
+            if isinstance(error, NetworkError | SignInError):
+                _tell_whence(kwargs)
             raise typer.Exit(exit_code(error)) from error
 
     return run
+
+
+def _tell_whence(options: Mapping[str, Any]) -> None:
+    """To a person: which market was asked, and where its address and the key were found."""
+    if "profile" in options and not options.get("json"):
+        say(f"Asked: {whence(options['profile'], options.get('base_url'))}.")
 
 
 def _refuse_unreal_numbers(options: Mapping[str, object]) -> None:

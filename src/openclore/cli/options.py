@@ -53,6 +53,17 @@ def client(profile: str | None, base_url: str | None, attempts: int = ATTEMPTS) 
     return clore
 
 
+def whence(profile: str | None, base_url: str | None) -> str:
+    """The market that `client` calls, and where its address and the key were found."""
+    from openclore.client.profiles import access
+
+    found = access(None, base_url, profile)
+    place = {"argument": "--base-url", "default": "nowhere: this is the default"}
+    address = place.get(found.base_url_from, found.base_url_from)
+    key = f"key from {found.key_from}" if found.key else "no key"
+    return f"{found.base_url} (address from {address}; {key})"
+
+
 def currency(text: str) -> str:
     """The wire name; a name this version does not know is passed on."""
     from openclore.api.currencies import wire_name

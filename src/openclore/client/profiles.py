@@ -50,7 +50,9 @@ class Profiles:
 class Access:
     """Where to call and as whom. `profile` is the one that was used, if any.
 
-    `withheld` says whose key was not used because it belongs to another address.
+    `withheld` says whose key was not used because it belongs to another address. `base_url_from` and
+    `key_from` say where they were found: "argument", "CLORE_BASE_URL", "CLORE_API_KEY", "profile ada", or
+    "default" and "nowhere".
     """
 
     base_url: str
@@ -58,6 +60,8 @@ class Access:
     profile: str | None = None
     withheld: str = ""
     warning: str | None = None
+    base_url_from: str = "default"
+    key_from: str = "nowhere"
 
 
 def config_path() -> Path:
@@ -73,21 +77,24 @@ def access(key: str | None = None, base_url: str | None = None, profile: str | N
     Raises:
         SetupError: no such profile, an unreadable file, an address or a key that can't be one.
     """
-    environ = os.environ
     path = config_path()
     profiles = read_profiles(path)
-    name = profile or environ.get("OPENCLORE_PROFILE") or profiles.default
+    name = profile or os.environ.get("OPENCLORE_PROFILE") or profiles.default
     chosen = _named(profiles, name, path) if name else None
-    if profile and chosen:
-        found_url = base_url or chosen.base_url
-        found_key = key or (chosen.key if same_address(found_url, chosen.base_url) else None)
-        used = True
-    else:
-        theirs = chosen or Profile()
-        found_url = base_url or environ.get("CLORE_BASE_URL") or theirs.base_url
-        found_key = key or environ.get("CLORE_API_KEY")
-        used = not found_key and same_address(found_url, theirs.base_url)
-        found_key = found_key or (theirs.key if used else None)
+    theirs = chosen or Profile()
+    environment = {} if profile else os.environ
+    url_from, found_url = _first(
+        ("argument", base_url),
+        ("CLORE_BASE_URL", environment.get("CLORE_BASE_URL")),
+        (f"profile {name}" if chosen else "default", theirs.base_url),
+    )
+    at_theirs = same_address(found_url, theirs.base_url)
+    key_from, found_key = _first(
+        ("argument", key),
+        ("CLORE_API_KEY", environment.get("CLORE_API_KEY")),
+        (f"profile {name}", theirs.key if at_theirs else None),
+    )
+    used = bool(profile) or (at_theirs and key_from not in ("argument", "CLORE_API_KEY"))
     warning = (
         f"{path} can be read by other users of this machine; run: chmod 600 {path}"
         if profiles.exposed and used and found_key
@@ -96,7 +103,20 @@ def access(key: str | None = None, base_url: str | None = None, profile: str | N
     withheld = ""
     if chosen and chosen.key and not found_key and not same_address(found_url, chosen.base_url):
         withheld = f"the key of profile {name} belongs to {chosen.base_url} and is not sent to {found_url}"
-    return Access(_usable_url(found_url), _usable_key(found_key), name if used else None, withheld, warning)
+    return Access(
+        base_url=_usable_url(found_url),
+        key=_usable_key(found_key),
+        profile=name if used else None,
+        withheld=withheld,
+        warning=warning,
+        base_url_from=url_from,
+        key_from=key_from,
+    )
+
+
+def _first(*places: tuple[str, str | None]) -> tuple[str, str]:
+    """Where something is said first, and what; "nowhere" and nothing if it is not."""
+    return next(((place, said) for place, said in places if said), ("nowhere", ""))
 
 
 def checked(profile: Profile) -> Profile:

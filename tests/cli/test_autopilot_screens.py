@@ -1,0 +1,70 @@
+"""What the autopilot's commands show."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import pytest
+from typer.testing import Result
+
+from .renter_fakes import Market
+
+OpenClore = Callable[..., Result]
+
+ALERT = """
+notify = ["json://127.0.0.1:1/"]
+
+[alerts.cash]
+when = "wallet_below"
+wallet = "usd"
+below = 5
+"""
+PRICING = """
+[pricing.all]
+servers = ["*"]
+strategy = "undercut"
+floor = 1
+ceiling = 9
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "autopilot.toml"
+    path.write_text(ALERT + PRICING)
+    return path
+
+
+def test_a_plan_without_a_market_tells_the_reason_once_and_where_the_address_is_from(
+    openclore: OpenClore, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLORE_BASE_URL", "http://nobody.test/v1")
+    nobody = Market(wallets=httpx2.ConnectError("refused"))
+    result = openclore(nobody, "autopilot", "plan", str(file))
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "Looking at http://nobody.test/v1 (address from CLORE_BASE_URL; no key) ...",
+        "Can't read wallets, servers, offers: http://market.test/v1 can't be reached: refused.",
+    ]
+    assert "refused" not in result.stdout
+    assert [name for name, _ in nobody.requests] == ["wallets"]
+
+
+def test_a_plan_with_a_key_that_nobody_knows_says_so_once(openclore: OpenClore, file: Path) -> None:
+    stranger = Market(wallets={"code": 3}, my_servers={"code": 3}, marketplace={"code": 3})
+    result = openclore(stranger, "autopilot", "plan", str(file))
+    assert result.exit_code == 1
+    assert result.output.count("does not know this API key") == 1
+
+
+def test_a_command_that_is_not_let_in_says_where_its_key_was_found(
+    openclore: OpenClore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLORE_API_KEY", "secret")
+    words = ("wallets", "--base-url", "http://market.test/v1")
+    result = openclore(Market(wallets={"code": 3}), *words)
+    assert result.exit_code == 3
+    assert result.stderr.splitlines()[-1] == (
+        "Asked: http://market.test/v1 (address from --base-url; key from CLORE_API_KEY)."
+    )
+    assert "Asked" not in openclore(Market(wallets={"code": 3}), *words, "--json").stderr
