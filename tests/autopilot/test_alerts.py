@@ -274,9 +274,15 @@ def test_of_many_things_that_cannot_be_read_the_first_are_named():
     assert blind.body.count("busy") == 40
 
 
-def test_a_wallet_that_is_not_there_is_said_with_those_that_are():
-    (blind,) = messages_of(remembered(file_with(LOW), [{"wallets": {"clore": 3.0}}] * 3))
+def test_a_wallet_that_was_never_there_is_said_at_once_with_those_that_are():
+    (blind,) = messages_of(remembered(file_with(LOW), [{"wallets": {"clore": 3.0}}]))
     assert "there is no wallet 'bitcoin' with a balance here; there is: clore" in blind.body
+
+
+def test_a_wallet_that_was_there_may_be_gone_for_a_moment():
+    there, gone = {"wallets": {"bitcoin": 2.0}}, {"wallets": {"clore": 3.0}}
+    assert messages_of(remembered(file_with(LOW), [there, gone, gone])) == []
+    assert len(messages_of(remembered(file_with(LOW), [there, gone, gone, gone]))) == 1
 
 
 # Notes ----------------------------------------------------------------------------------------------

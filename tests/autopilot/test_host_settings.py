@@ -77,7 +77,7 @@ def test_what_differs_is_set_and_told(wanted: dict[str, Any], said: str, changes
     part = plan_settings(wanting(**wanted), seen([config()]), NOW)
     (action,) = part.actions
     assert action == SetSettings(for_="settings.rigs", reason=said, server="rig-1", changes=tuple(changes))
-    assert notes(part) == [f"rig-1: differed from the file, {said}; it is set as the file says"]
+    assert notes(part) == [f"rig-1: differs from the file, {said}; the file's is set"]
     repaired = applied(config(), part.actions)
     assert plan_settings(wanting(**wanted), seen([repaired]), NOW).actions == ()
 
@@ -140,7 +140,7 @@ def test_a_currency_without_prices_is_not_accepted_yet() -> None:
     assert notes(part) == [
         f"rig-1: currencies stays: {CLORE} has no on-demand price, {CLORE} has no spot price;"
         " name it under on_demand and spot",
-        "rig-1: differed from the file, mrl_hours: 72 -> 24; it is set as the file says",
+        "rig-1: differs from the file, mrl_hours: 72 -> 24; the file's is set",
     ]
 
 

@@ -68,3 +68,28 @@ def test_a_command_that_is_not_let_in_says_where_its_key_was_found(
         "Asked: http://market.test/v1 (address from --base-url; key from CLORE_API_KEY)."
     )
     assert "Asked" not in openclore(Market(wallets={"code": 3}), *words, "--json").stderr
+
+
+def test_a_plan_tells_at_once_of_a_wallet_that_there_is_none_like(openclore: OpenClore, file: Path) -> None:
+    file.write_text(ALERT.replace("usd", "eur"))
+    market = Market(wallets={"wallets": [{"name": "bitcoin", "balance": 1}]})
+    result = openclore(market, "autopilot", "plan", str(file))
+    assert result.exit_code == 1
+    assert "Can't read wallet eur: there is no wallet 'eur' with a balance here; there is: bitcoin" in (
+        result.stderr
+    )
+    assert "Would tell: Can't read wallet eur" in result.stdout
+
+
+def test_a_plan_names_a_server_once_and_says_what_it_would_set(openclore: OpenClore, file: Path) -> None:
+    file.write_text('[settings.rack-6]\nservers = ["rack-6"]\nmrl_hours = 77\n')
+    market = Market(
+        my_servers={"servers": [{"name": "rack-6", "id": 6, "online": True}]},
+        server_config={"config": {"name": "rack-6", "id": 6, "mrl": 48}},
+    )
+    result = openclore(market, "autopilot", "plan", str(file))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        "settings.rack-6: Set rack-6: longest rental in hours 48 -> 77",
+        "    mrl_hours: 48 -> 77",
+    ]

@@ -54,7 +54,7 @@ def plan_alerts(
         now: Unix seconds.
     """
     teller = _Teller(file.messages, memory, now)
-    blind = _look_about(teller, file, seen, memory.blind)
+    blind = _look_about(teller, file, trouble(file, seen, memory, now), memory.blind)
     standings: dict[str, Mapping[str, Standing]] = {}
     compared: dict[str, Mapping[str, str]] = {}
     for name, alert in file.alerts.items():
@@ -91,6 +91,31 @@ def plan_alerts(
 def kind_of(alert: Alert) -> str:
     """An alert's kind as its file writes it: "wallet_below"."""
     return str(alert.__struct_config__.tag)
+
+
+def trouble(file: File, seen: Observation, memory: AlertsMemory, now: int) -> dict[str, Failed]:
+    """Why what the file needs is not known now, by part.
+
+    A wallet that was never there is told at once: trying again won't make it.
+    """
+    readings: dict[str, Reading[Any] | None] = {
+        WALLETS: seen.wallets, OFFERS: seen.offers, SERVERS: seen.servers, ORDERS: seen.orders,
+    }  # fmt: skip
+    old = {
+        part: Failed(f"the last answer is {words_of(now - reading.at)} old")
+        for part, reading in readings.items()
+        if reading is not None and now - reading.at > file.stale_after
+    }
+    read_before = {
+        alert.wallet
+        for name, alert in file.alerts.items()
+        if isinstance(alert, WalletBelow | WalletHoursBelow) and f"{kind_of(alert)} {name}" in memory.seen
+    }
+    gone = {
+        f"wallet {name}": Failed(f"there is {text}", final=name not in read_before)
+        for name, text in missing_wallets(file, seen, now).items()
+    }
+    return {**gone, **old, **seen.failed}
 
 
 def missing_wallets(file: File, seen: Observation, now: int) -> dict[str, str]:
@@ -212,10 +237,9 @@ def _reminder_due(teller: _Teller, alert: Alert, standing: Standing) -> bool:
 
 
 def _look_about(
-    teller: _Teller, file: File, seen: Observation, before: Mapping[str, Blindness]
+    teller: _Teller, file: File, trouble: Mapping[str, Failed], before: Mapping[str, Blindness]
 ) -> dict[str, Blindness]:
     """Say what can't be read, and what can be again: each at once, as it is often all of a market."""
-    trouble = _trouble(file, seen, teller.now)
     after = {part: _failed(before.get(part), failed, teller.now) for part, failed in trouble.items()}
     blind = [part for part in after if after[part].said and not (part in before and before[part].said)]
     sighted = [part for part in before if before[part].said and part not in trouble]
@@ -236,21 +260,6 @@ def _look_about(
         title, text = f"Can read {_listed(sighted)} again", f"{_listed(sighted)}: all is well again."
         teller.say("sighted", "", _listed(sighted), Said(title, text, {"parts": _listed(sighted)}))
     return after
-
-
-def _trouble(file: File, seen: Observation, now: int) -> dict[str, Failed]:
-    """Why what the file needs is not known now, by part."""
-    readings: dict[str, Reading[Any] | None] = {
-        WALLETS: seen.wallets, OFFERS: seen.offers, SERVERS: seen.servers, ORDERS: seen.orders,
-    }  # fmt: skip
-    old = {
-        part: Failed(f"the last answer is {words_of(now - reading.at)} old")
-        for part, reading in readings.items()
-        if reading is not None and now - reading.at > file.stale_after
-    }
-    missing = missing_wallets(file, seen, now)
-    gone = {f"wallet {name}": Failed(f"there is {text}") for name, text in missing.items()}
-    return {**gone, **old, **seen.failed}
 
 
 def _failed(before: Blindness | None, failed: Failed, now: int) -> Blindness:

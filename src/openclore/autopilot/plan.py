@@ -4,16 +4,17 @@ Pure: the same file, observation, memory and `now` give the same plan. `runner.p
 first and carries the actions out afterwards.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from . import fleets
 from .actions import AnyAction, Note, Outcome, SetSettings
-from .alerts import plan_alerts, unmatched_alerts
+from .alerts import plan_alerts, trouble, unmatched_alerts
 from .file import File
 from .memory import Memory, Refusal
-from .observation import Observation
+from .observation import Failed, Observation
 from .pricing import not_made, plan_prices, without
 from .servers import merged, together
 from .settings import plan_settings
@@ -23,11 +24,15 @@ REFUSED_SECONDS = 600
 
 
 class Plan(NamedTuple):
-    """What to do in this order, what to remember before it is done, and what to say about the rest."""
+    """What to do in this order, what to remember before it is done, and what to say about the rest.
+
+    `trouble`: by part ("wallets", "wallet eur") why it is not known.
+    """
 
     actions: tuple[AnyAction, ...]
     memory: Memory
     notes: tuple[Note, ...]
+    trouble: Mapping[str, Failed]
 
 
 def make_plan(file: File, seen: Observation, memory: Memory, now: int, notes: tuple[Note, ...] = ()) -> Plan:
@@ -58,7 +63,7 @@ def make_plan(file: File, seen: Observation, memory: Memory, now: int, notes: tu
         alerts=plan_alerts(file, seen, memory.alerts, notes, now),
         prices=without(prices.memory, memory.prices, refused),
     )
-    return Plan((*machines.actions, *due), after, notes)
+    return Plan((*machines.actions, *due), after, notes, trouble(file, seen, memory.alerts, now))
 
 
 def done(memory: Memory, outcome: Outcome) -> Memory:

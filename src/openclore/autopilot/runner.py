@@ -111,7 +111,7 @@ class Runner:
         began = self._date()
         seen, plan = look_and_plan(file, self._observer, self._keeper.memory, self._date, self._file_notes())
         self._keeper.keep(plan.memory, known=_known(seen, plan, int(self._date())))
-        self._say_news(seen, plan)
+        self._say_news(plan)
         for action in plan.actions:
             old = self._date() - began > file.stale_after and not isinstance(action, CancelOrder)
             if self._stopped.is_set() or old:
@@ -137,10 +137,10 @@ class Runner:
         if self._source.reload() and self._source.problem is None:
             self._tell("The file was edited and is followed.")
 
-    def _say_news(self, seen: Observation, plan: Plan) -> None:
+    def _say_news(self, plan: Plan) -> None:
         """Each note and failure once, until it was not there for a round."""
         said = {(note.for_, note.text) for note in plan.notes}
-        said |= {(f"can't read {part}", failed.reason) for part, failed in seen.failed.items()}
+        said |= {(f"can't read {part}", failed.reason) for part, failed in plan.trouble.items()}
         for subject, text in sorted(said - self._told):
             self._tell(f"{subject}: {text}")
         self._told = said
@@ -165,7 +165,7 @@ def _known(seen: Observation, plan: Plan, now: int) -> Known:
         offers=len(seen.offers.value) if seen.offers else None,
         servers=len(seen.servers.value) if seen.servers else None,
         orders=len(seen.orders.value) if seen.orders else None,
-        problems={part: failed.reason for part, failed in seen.failed.items()},
+        problems={part: failed.reason for part, failed in plan.trouble.items()},
         notes=plan.notes,
     )
 

@@ -72,7 +72,11 @@ def together(notes: Iterable[tuple[str, Note]]) -> list[Note]:
 
 
 def _of(servers: Iterable[str], note: Note, text: str) -> Note:
-    return msgspec.structs.replace(note, text=f"{several(tuple(dict.fromkeys(servers)))}: {text}")
+    """Of these servers; a table named after its only server names it already."""
+    names = tuple(dict.fromkeys(servers))
+    if len(names) == 1 and note.for_.endswith(f".{names[0]}"):
+        return msgspec.structs.replace(note, text=text)
+    return msgspec.structs.replace(note, text=f"{several(names)}: {text}")
 
 
 def several(names: Sequence[str]) -> str:

@@ -139,7 +139,7 @@ def _server(
     different, unready = _ready(file, server, config, different)
     notes += map(note, unready)
     if different:
-        text = f"differed from the file, {'; '.join(map(str, different))}; it is set as the file says"
+        text = f"differs from the file, {'; '.join(map(str, different))}; the file's is set"
         notes.append(note(text, drift=True))
         actions.append(
             SetSettings(
@@ -155,7 +155,7 @@ def _server(
         notes.append(note("the market does not tell the id, which setting the background job needs"))
     elif job_differs and server_id is not None:
         words = _job_words(job_before, job_after)
-        text = f"differed from the file, background_job: {words}; it is set as the file says"
+        text = f"differs from the file, background_job: {words}; the file's is set"
         notes.append(note(text, drift=True))
         actions.append(
             SetBackgroundJob(

@@ -113,8 +113,8 @@ def plan(
         path, market = _place(clore, file, memory)
         found = glance(path, market)
         before = found.memory if found else Memory(name="plan")
-        seen, made = look_and_plan(wanted, Observer(clore, Prober(), time.time), before, time.time)
-    failed = {part: problem.reason for part, problem in seen.failed.items()}
+        _, made = look_and_plan(wanted, Observer(clore, Prober(), time.time), before, time.time)
+    failed = {part: problem.reason for part, problem in made.trouble.items()}
     if json:
         show_json(
             {"actions": made.actions, "notes": made.notes, "failed": failed, "messages": _news(made, before)}
@@ -268,8 +268,10 @@ def _show_plan(made: "Plan", titles: list[str], failed: dict[str, str]) -> None:
     for action in made.actions:
         _print(f"{action.for_}: {sentence(action)}")
         _print(action.reason, "    ")
+    acted = {name for action in made.actions for name in action.for_.split(", ")}
     for note in not_about(made.notes, failed.values()):
-        _print(f"{note.for_}: {note.text}")
+        if not (note.drift and note.for_ in acted):  # the action says it
+            _print(f"{note.for_}: {note.text}")
     for title in titles:
         _print(f"Would tell: {title}")
     for text in _unread(failed):
