@@ -280,7 +280,7 @@ def test_a_wallet_that_was_never_there_is_said_at_once_with_those_that_are():
 
 
 def test_a_wallet_that_was_there_may_be_gone_for_a_moment():
-    there, gone = {"wallets": {"bitcoin": 2.0}}, {"wallets": {"clore": 3.0}}
+    there, gone = {"wallets": {"bitcoin": 200.0}}, {"wallets": {"clore": 3.0}}
     assert messages_of(remembered(file_with(LOW), [there, gone, gone])) == []
     assert len(messages_of(remembered(file_with(LOW), [there, gone, gone, gone]))) == 1
 

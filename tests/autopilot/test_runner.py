@@ -9,9 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from openclore.autopilot.actions import Note
 from openclore.autopilot.memory import FleetMemory
 from openclore.autopilot.notify import Postman
+from openclore.autopilot.observation import Failed
 from openclore.autopilot.observe import Stopped
+from openclore.autopilot.plan import Plan
 from openclore.autopilot.probes import Prober
 from openclore.autopilot.reading import Given, Source, read
 from openclore.autopilot.remember import Keeper
@@ -222,6 +225,34 @@ def test_what_cannot_be_read_is_told_once_and_nothing_is_done_for_it(
             assert runner.once().actions == ()
         assert len([line for line in told if line.startswith("can't read orders")]) == 1
         assert len(runner.once().actions) == 2
+
+
+def test_a_note_in_which_only_figures_change_is_told_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    told: list[str] = []
+    with (
+        sandbox.client() as clore,
+        Keeper(tmp_path / "m.sqlite", (clore.base_url, clore.key_digest)) as keeper,
+    ):
+        runner = a_runner(sandbox, clore, FLEET.format(image="ubuntu:told"), keeper, told)
+
+        def say(*texts: str, trouble: str = "") -> None:
+            notes = tuple(Note(for_="fleets.pair", text=text) for text in texts)
+            failed = {"wallets": Failed(trouble)} if trouble else {}
+            runner._say_news(Plan((), keeper.memory, notes, failed))
+
+        say("0.25 of 1 $ an hour is left", "order 5 is nowhere to be seen")
+        say("0.2 of 1 $ an hour is left", "order 6 is nowhere to be seen")
+        say("0.1 of 1 $ an hour is left", trouble="no answer in 12 s")
+        say("0.05 of 1 $ an hour is left", trouble="no answer in 13 s")
+        say()
+        say("0.9 of 1 $ an hour is left")
+    assert told == [
+        "fleets.pair: 0.25 of 1 $ an hour is left",
+        "fleets.pair: order 5 is nowhere to be seen",
+        "fleets.pair: order 6 is nowhere to be seen",
+        "can't read wallets: no answer in 12 s",
+        "fleets.pair: 0.9 of 1 $ an hour is left",
+    ]
 
 
 def test_settings_that_are_refused_are_tried_again_after_a_while(sandbox: Sandbox, tmp_path: Path) -> None:

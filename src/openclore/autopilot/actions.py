@@ -1,5 +1,6 @@
 """What a plan can ask for. Each action says for which table of the file, and why."""
 
+import re
 from collections.abc import Collection, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -100,6 +101,15 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
 def not_about(notes: Iterable[Note], reasons: Collection[str]) -> tuple[Note, ...]:
     """Those that repeat none of the reasons why something can't be read, which are told by themselves."""
     return tuple(note for note in notes if not any(reason and reason in note.text for reason in reasons))
+
+
+def without_figures(text: str) -> str:
+    """What tells a note from others: the same for one in which only figures and lengths of time changed."""
+    return _FIGURE.sub("#", text)
+
+
+_FIGURE = re.compile(r"(?<!order )(?<!server )(?<![^\s(])\d[\d.]*[dhms%]?(?![^\s,;:)])(?: \d+[dhms]\b)*")
+"""A number or a length of time, not the id of something or part of a name."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

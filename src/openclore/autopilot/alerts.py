@@ -9,7 +9,6 @@ many. What can't be told just now (nothing was read lately) changes nothing. Bes
 fail: a few failures in a row, or failing for long, say "blind" once, and the next reading says "sighted".
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ import msgspec
 
 from openclore.api.durations import words_of
 
-from .actions import Note, not_about
+from .actions import Note, not_about, without_figures
 from .conditions import Case, Cases, Evidence, Happening, Said, treatment
 from .file import (
     Alert,
@@ -297,7 +296,7 @@ def _tell_notes(
         if 0 <= teller.now - at < NOTE_FORGOTTEN_SECONDS and not key.startswith(_DRIFT)
     }
     for note in not_about(notes, [failed.reason for failed in seen.failed.values()]):
-        key = (_DRIFT if note.drift else "") + _FIGURE.sub("#", f"{note.for_}: {note.text}")
+        key = (_DRIFT if note.drift else "") + without_figures(f"{note.for_}: {note.text}")
         if key not in (before if note.drift else after):
             title = f"{note.for_} {'differs' if note.drift else 'needs a look'}"
             said = Said(title, note.text, {"table": note.for_})
@@ -307,5 +306,3 @@ def _tell_notes(
 
 
 _DRIFT = "drift "
-_FIGURE = re.compile(r"(?<!order )(?<!server )(?<![^\s(])\d[\d.]*[dhms%]?(?![^\s,;:)])(?: \d+[dhms]\b)*")
-"""A number or a length of time, not the id of something or part of a name."""

@@ -17,7 +17,7 @@ import msgspec
 
 from .act import Market as ActingMarket
 from .act import carry_out
-from .actions import CancelOrder, Note, Outcome
+from .actions import CancelOrder, Note, Outcome, not_about, without_figures
 from .file import File
 from .memory import AlertsMemory, Memory
 from .observation import Observation
@@ -78,7 +78,7 @@ class Runner:
         self._stopped = threading.Event()
         self._observer = Observer(clore, prober, date, self._stopped.is_set)
         self._sleep = sleep or self._stopped.wait
-        self._told: set[tuple[str, str]] = set()
+        self._told: frozenset[str] = frozenset()
 
     def stop(self) -> None:
         """End after what is under way; safe in a signal handler."""
@@ -138,12 +138,14 @@ class Runner:
             self._tell("The file was edited and is followed.")
 
     def _say_news(self, plan: Plan) -> None:
-        """Each note and failure once, until it was not there for a round."""
-        said = {(note.for_, note.text) for note in plan.notes}
-        said |= {(f"can't read {part}", failed.reason) for part, failed in plan.trouble.items()}
-        for subject, text in sorted(said - self._told):
-            self._tell(f"{subject}: {text}")
-        self._told = said
+        """Each note and failure once, until it was not there for a round; other figures are no news."""
+        reasons = [failed.reason for failed in plan.trouble.values()]
+        said = [f"{note.for_}: {note.text}" for note in not_about(plan.notes, reasons)]
+        said += [f"can't read {part}: {failed.reason}" for part, failed in plan.trouble.items()]
+        news = {without_figures(text): text for text in said}
+        for key in sorted(news.keys() - self._told):
+            self._tell(news[key])
+        self._told = frozenset(news)
 
 
 def look_and_plan(
