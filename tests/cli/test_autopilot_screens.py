@@ -1,5 +1,6 @@
 """What the autopilot's commands show."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,9 +8,15 @@ import httpx2
 import pytest
 from typer.testing import Result
 
+from openclore.autopilot.memory import AlertsMemory, FleetMemory, Memory, Spent, Standing
+from openclore.autopilot.remember import Keeper, Known
+from openclore.cli.output import local_time
+from openclore.client import Clore
+
 from .renter_fakes import Market
 
 OpenClore = Callable[..., Result]
+NOW = int(time.time())
 
 ALERT = """
 notify = ["json://127.0.0.1:1/"]
@@ -93,3 +100,45 @@ def test_a_plan_names_a_server_once_and_says_what_it_would_set(openclore: OpenCl
         "settings.rack-6: Set rack-6: longest rental in hours 48 -> 77",
         "    mrl_hours: 48 -> 77",
     ]
+
+
+def status_of(openclore: OpenClore, file: Path, memory: Memory, known: Known) -> Result:
+    path = file.with_suffix(".sqlite")
+    with Clore("k", base_url="http://market.test/v1") as clore:
+        market = clore.base_url, clore.key_digest
+    with Keeper(path, market) as keeper:
+        keeper.keep(memory, known=known)
+    return openclore(Market(), "autopilot", "status", str(file), "--memory", str(path))
+
+
+def test_the_status_of_alerts_says_which_were_checked_when_and_what_holds(
+    openclore: OpenClore, file: Path
+) -> None:
+    alerts = AlertsMemory(
+        seen={"wallet_below cash": {}, "server_offline rigs": {}},
+        standings={"wallet_below cash": {"USD-Blockchain": Standing(since=NOW - 60, said=1)}},
+    )
+    result = status_of(openclore, file, Memory(name="m", alerts=alerts), Known(at=NOW))
+    assert result.stdout.splitlines() == [
+        f"Last round      {local_time(NOW)}",
+        "Alerts checked  rigs, cash",
+        f"alerts.cash: wallet_below of USD-Blockchain since {local_time(NOW - 60)}, told",
+    ]
+    assert result.stderr.splitlines() == ["No action was needed yet."]
+
+
+@pytest.mark.parametrize(
+    ("ago", "said"),
+    [
+        (0, "0.00 $ this hour, 0.00 $ today (UTC), 3.00 $ in all"),
+        (48 * 3_600, "1.00 $ in the hour of the last round, 2.00 $ on the day of the last round (UTC), 3.00"),
+    ],
+)
+def test_what_was_spent_in_a_past_hour_is_not_said_to_be_of_this_one(
+    openclore: OpenClore, file: Path, ago: int, said: str
+) -> None:
+    now = int(time.time())
+    then = now - 48 * 3_600
+    fleet = FleetMemory(over=Spent(then // 3_600, 1.0, then // 86_400, 2.0, 3.0))
+    memory = Memory(name="m", fleets={"train": fleet})
+    assert said in status_of(openclore, file, memory, Known(at=now - ago)).stderr

@@ -16,11 +16,11 @@ from .backtest import backtest
 from .errors import guarded
 from .output import (
     Column,
-    amount,
     clean,
     local_time,
     log_json,
     log_text,
+    price,
     say,
     show_facts,
     show_json,
@@ -58,7 +58,7 @@ MACHINES = [
     Column("ORDER", justify="right"),
     Column("SERVER", justify="right", rank=1),
     Column("TYPE", rank=2),
-    Column("$/H", justify="right"),
+    Column("$/HOUR", justify="right"),
     Column("SPENT $", justify="right", rank=3),
     Column("STATE"),
 ]
@@ -191,8 +191,9 @@ def status(
     if found is None:
         say(f"Nothing is remembered of {file} at {market[0]} with this key: openclore autopilot run {file}")
         return
-    _show_known(found.known)
-    _show_fleets(found.memory)
+    _show_known(found.known, found.memory)
+    _show_alerts(found.memory)
+    _show_fleets(found.memory, found.known)
     waiting = len(found.memory.alerts.gathering) + len(found.memory.alerts.outbox)
     if waiting:
         say(f"{waiting} message(s) wait to be delivered.")
@@ -200,7 +201,7 @@ def status(
         _print(f"{local_time(line.at)} {line.action.for_}: {sentence(line.action)}{_outcome(line)}")
         _print(line.action.reason, "    ")
     if not found.log:
-        say("Nothing was done yet.")
+        say("No action was needed yet." if found.known else "No round has ended yet.")
 
 
 @autopilot.command("test")
@@ -294,7 +295,24 @@ def _news(made: "Plan", before: "Memory") -> list[str]:
     return [message.title for message in messages if message.id >= before.alerts.next_id]
 
 
-def _show_fleets(memory: "Memory") -> None:
+def _show_alerts(memory: "Memory") -> None:
+    """What holds now."""
+    for key, subjects in memory.alerts.standings.items():
+        kind, _, name = key.partition(" ")
+        for subject, standing in subjects.items():
+            told = (
+                "told"
+                if standing.said
+                else "as it was at the first look"
+                if standing.found
+                else "not told yet"
+            )
+            _print(f"alerts.{name}: {kind} of {subject} since {local_time(standing.since)}, {told}")
+
+
+def _show_fleets(memory: "Memory", known: "Known | None") -> None:
+    from openclore.autopilot.memory import Spent
+
     rows: list[tuple[object, ...]] = []
     for name, fleet in sorted(memory.fleets.items()):
         for machine in fleet.machines.values():
@@ -305,23 +323,28 @@ def _show_fleets(memory: "Memory") -> None:
                     machine.order_id,
                     machine.server_id,
                     machine.type,
-                    amount(machine.usd_per_hour, 4),
-                    amount(machine.spent.total, 4),
+                    price(machine.usd_per_hour, "usd"),
+                    price(machine.spent.total, "usd"),
                     state,
                 )
             )
         rows += [
-            (name, "?", i.order.server_id, i.order.type, amount(i.order.usd_per_hour, 4), "-", "asked for")
+            (name, "?", i.order.server_id, i.order.type, price(i.order.usd_per_hour, "usd"), "-", "asked for")
             for i in fleet.intents.values()
         ]
     if rows:
         show_table(MACHINES, rows, empty="")
+    looked_at = known.at if known else 0
+    present = Spent(looked_at // 3_600, 0.0, looked_at // 86_400)
+    now = int(time.time())
+    hour = "this hour" if present.hour == now // 3_600 else "in the hour of the last round"
+    day = "today" if present.day == now // 86_400 else "on the day of the last round"
     for name, fleet in sorted(memory.fleets.items()):
-        spent = fleet.spent
+        spent = fleet.spent + present
         excluded = f"; {len(fleet.excluded)} servers left alone for now" if fleet.excluded else ""
         say(
-            f"{name}: {amount(spent.in_hour, 4)} $ this hour, {amount(spent.in_day, 4)} $ today,"
-            f" {amount(spent.total, 4)} $ in all{excluded}."
+            f"{name}: {price(spent.in_hour, 'usd')} $ {hour}, {price(spent.in_day, 'usd')} $ {day} (UTC),"
+            f" {price(spent.total, 'usd')} $ in all{excluded}."
         )
 
 
@@ -335,7 +358,7 @@ def _state(machine: "Machine") -> str:
     return "ready" if machine.ready_at else "starting"
 
 
-def _show_known(known: "Known | None") -> None:
+def _show_known(known: "Known | None", memory: "Memory") -> None:
     from openclore.autopilot.actions import not_about
 
     if known is None:
@@ -343,7 +366,8 @@ def _show_known(known: "Known | None") -> None:
     show_facts(
         [
             ("Last round", local_time(known.at)),
-            *((f"Wallet {name}", amount(value)) for name, value in known.wallets.items()),
+            ("Alerts checked", ", ".join(key.partition(" ")[2] for key in sorted(memory.alerts.seen))),
+            *((f"Wallet {name}", price(value, name)) for name, value in known.wallets.items()),
             ("Offers seen", known.offers),
             ("Own servers", known.servers),
             ("Own orders", known.orders),
