@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from ..server.settings import Settings
     from ..usecases.market import Market
 
-app = typer.Typer(no_args_is_help=True, help="Operate a market: accounts, keys, money, servers, rates.")
+admin = typer.Typer(no_args_is_help=True, help="Operate a market: accounts, keys, money, servers, rates.")
 account_app = typer.Typer(no_args_is_help=True, help="Accounts.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
 server_app = typer.Typer(no_args_is_help=True, help="Servers.")
 rates_app = typer.Typer(no_args_is_help=True, help="What currencies are worth in dollars.")
-app.add_typer(account_app, name="account")
-app.add_typer(key_app, name="key")
-app.add_typer(server_app, name="server")
-app.add_typer(rates_app, name="rates")
+admin.add_typer(account_app, name="account")
+admin.add_typer(key_app, name="key")
+admin.add_typer(server_app, name="server")
+admin.add_typer(rates_app, name="rates")
 
 
 def _currency(text: str) -> Currency:
@@ -168,7 +168,7 @@ def revoke_key(
     _say({"name": name, "revoked": True}, f"revoked {name}", json)
 
 
-@app.command("credit")
+@admin.command("credit")
 @guarded
 def credit(
     email: Email,
@@ -252,7 +252,7 @@ def list_rates(data_dir: DataDir = None, database_url: DatabaseUrl = None, json:
     _say({currency: money.to_wire(usd) for currency, usd in known.items()}, text, json)
 
 
-@app.command("verify")
+@admin.command("verify")
 @guarded
 def verify(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Json = False) -> None:
     """Recompute all money while the market runs; ends with status 1 at the first difference.
@@ -281,7 +281,7 @@ def verify(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Jso
         raise typer.Exit(1)
 
 
-@app.command("statement")
+@admin.command("statement")
 @guarded
 def statement(
     email: Email,
@@ -304,7 +304,7 @@ def statement(
         show_statement(statement_pages(market, email, request), form)
 
 
-@app.command("backup")
+@admin.command("backup")
 @guarded
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; its owner alone may read it.")],
@@ -325,7 +325,7 @@ def backup(
     _say({"file": str(file), "bytes": size}, f"Backed up to {file} ({size:,} bytes).", json)
 
 
-@app.command("restore")
+@admin.command("restore")
 @guarded
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="From openclore admin backup.")],

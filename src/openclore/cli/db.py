@@ -10,7 +10,7 @@ from .admin import DatabaseUrl, DataDir, Json, check_is_there, said_in_a_line, s
 from .errors import guarded
 from .output import show_json
 
-app = typer.Typer(no_args_is_help=True, help="Move a market to another database, or bring its tables up.")
+db = typer.Typer(no_args_is_help=True, help="Move a market to another database, or bring its tables up.")
 
 ADDRESS = (
     "a data directory, sqlite:////path/openclore.db or postgresql+psycopg://user@host/db"
@@ -18,7 +18,7 @@ ADDRESS = (
 )
 
 
-@app.command("copy")
+@db.command("copy")
 @guarded
 def copy(
     source: Annotated[str, typer.Argument(metavar="SRC", help=f"The market's database: {ADDRESS}.")],
@@ -49,7 +49,7 @@ def copy(
         typer.echo(f"Copied {sum(copied.values())} rows.")
 
 
-@app.command("upgrade")
+@db.command("upgrade")
 @guarded
 def upgrade(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Json = False) -> None:
     """Bring a market's tables up to this release, as openclore serve does when it starts."""

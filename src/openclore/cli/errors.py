@@ -3,13 +3,11 @@
 import functools
 import math
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import typer
-from typer.core import TyperGroup
 
 from .options import whence
 from .output import json_text, say
@@ -46,18 +44,6 @@ class DeployError(Exception):
     def __init__(self, message: str, order_id: int | None = None) -> None:
         super().__init__(message)
         self.order_id = order_id
-
-
-class Commands(TyperGroup):
-    """All commands; a negative number is no unknown option to them."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except typer.TyperException as error:
-            if not re.match(r"-[\d.]", getattr(error, "option_name", "")):
-                raise
-            raise typer.BadParameter("no number may be negative here", getattr(error, "ctx", None)) from None
 
 
 def exit_code(error: BaseException) -> int:

@@ -1,42 +1,131 @@
 """openclore: the commands, put together.
 
-Command modules import what they need inside their functions, so that `--help` is quick.
+Each is listed here and loaded when it is chosen; what it needs, it imports inside its functions. So `--help`
+and every command start quickly.
 """
 
+import re
 import signal
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
 
 from openclore import __version__
 
-from . import (
-    admin,
-    autopilot,
-    conformance,
-    db,
-    demo,
-    events,
-    fees,
-    gigaspot,
-    host,
-    limits,
-    market,
-    marketplace,
-    orders,
-    profile,
-    sandbox,
-    search,
-    serve,
-    servers,
-    spot,
-    statements,
-    statistics,
-    wallets,
-    watch,
-    webhooks,
-)
-from .errors import Commands, exit_codes_help
+from .errors import exit_codes_help
+
+MARKUP: Final = "markdown"  # joins the lines of a paragraph
+
+COMMANDS = {
+    "Renting": {
+        "marketplace.marketplace": "Show what can be rented.",
+        "search.search": "Have the market search its offers. Only OpenClore's markets can.",
+        "statistics.statistics": (
+            "Show what each GPU model costs and how much of it is rented. Only OpenClore's markets tell."
+        ),
+        "orders.rent": "Rent a server, wait until it answers, and say how to connect.",
+        "orders.orders": "Show your orders.",
+        "orders.order": "Show one order with all that happened to it. Only OpenClore's markets can.",
+        "orders.lease": (
+            "Renew an order's lease: unless it is renewed again in time, the order ends by itself."
+        ),
+        "orders.cancel": "End orders.",
+        "wallets.wallets": "Show balances by currency.",
+        "statements.statement": "Show what your wallets received and paid, and how each line was computed.",
+        "fees.fees": "Show what renting costs beyond the price: percent of it, and an amount per order.",
+        "spot.spot": "Look at and change bids.",
+        "gigaspot.gigaspot": "Bid on GigaSPOT machines, in CLORE.",
+    },
+    "Keeping watch": {
+        "autopilot.autopilot": (
+            "Alerts, prices, settings and fleets that keep themselves, as a TOML file says."
+        ),
+        "market.market": "What a market looks like over time.",
+        "watch.watch": "Tell somebody when a balance falls below an amount, and when it is back.",
+        "events.events": (
+            "Show what happened to your account, orders and servers. Only OpenClore's markets can."
+        ),
+        "webhooks.webhook": (
+            "Have events sent to an address, signed (Standard Webhooks). Only OpenClore's markets can."
+        ),
+        "limits.limit": "Limit what your account or one of its keys may spend. Only OpenClore's markets can.",
+    },
+    "Hosting": {
+        "servers.servers": "Show the servers you rent out.",
+        "servers.server_config": "Show one server's settings and state.",
+        "servers.set_server": "Change some settings of a server and keep the others.",
+        "servers.server": "Change which servers you have. Only OpenClore's markets can.",
+        "host.host": (
+            "Rent out this machine: report what it is, and run the containers that the market wants."
+        ),
+    },
+    "Running a market": {
+        "serve.serve": (
+            "Run a market until SIGTERM or Ctrl-C. Settings: TOML file, OPENCLORE_* variables, these options."
+        ),
+        "demo.demo": "Start a market here, attach this machine, take the tour, rent a container from it.",
+        "sandbox.sandbox": (
+            "Run a market to rehearse on until Ctrl-C: the real one, with a clock to turn, rivals and faults."
+        ),
+        "conformance.conformance": (
+            "Check a market against the protocol of the API: what holds, and what differs."
+        ),
+        "admin.admin": "Operate a market: accounts, keys, money, servers, rates.",
+        "db.db": "Move a market to another database, or bring its tables up.",
+    },
+    "Set-up": {
+        "profile.profile": "Keep addresses and keys by name.",
+    },
+}
+"""By panel: where a command is, MODULE.FUNCTION of this package, and the line that its own help begins with.
+
+Its name is the function's, with - for _.
+"""
+
+
+class Commands(TyperGroup):
+    """All commands, loaded when chosen; a negative number is no unknown option to them."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.places: dict[str, str] = {}
+        for panel, lines in COMMANDS.items():
+            for place, line in lines.items():
+                name = _name(place)
+                self.places[name] = place
+                self.add_command(TyperCommand(name, help=line, rich_help_panel=panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, name and load(self.places[name]), rest
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.TyperException as error:
+            if not re.match(r"-[\d.]", getattr(error, "option_name", "")):
+                raise
+            raise typer.BadParameter("no number may be negative here", getattr(error, "ctx", None)) from None
+
+
+def load(place: str) -> Any:
+    """The command, or group of commands, that is at a place of `COMMANDS`."""
+    module, _, function = place.partition(".")
+    found = getattr(import_module(f".{module}", __package__), function)
+    holder = typer.Typer(rich_markup_mode=MARKUP)
+    if isinstance(found, typer.Typer):
+        holder.add_typer(found, name=_name(place))
+    else:
+        holder.command(_name(place))(found)
+    return typer.main.get_group(holder).commands[_name(place)]
+
+
+def _name(place: str) -> str:
+    return place.partition(".")[2].replace("_", "-")
+
 
 app = typer.Typer(
     name="openclore",
@@ -44,12 +133,9 @@ app = typer.Typer(
     epilog=exit_codes_help(),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # joins the lines of a paragraph
+    rich_markup_mode=MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-RENTERS, HOSTS, SETUP, OPERATORS = "Renting", "Hosting", "Set-up", "Running a market"
-WATCHING = "Keeping watch"
 
 
 def _show_version(wanted: bool) -> None:
@@ -69,39 +155,6 @@ def openclore(
     The API key comes from CLORE_API_KEY or a profile (openclore profile set NAME). Data goes to stdout,
     messages to stderr; --json prints what a program can read.
     """
-
-
-app.command("marketplace", rich_help_panel=RENTERS)(marketplace.marketplace)
-app.command("search", rich_help_panel=RENTERS)(search.search)
-app.command("statistics", rich_help_panel=RENTERS)(statistics.statistics)
-app.command("rent", rich_help_panel=RENTERS)(orders.rent)
-app.command("orders", rich_help_panel=RENTERS)(orders.orders)
-app.command("order", rich_help_panel=RENTERS)(orders.order)
-app.command("lease", rich_help_panel=RENTERS)(orders.lease)
-app.command("cancel", rich_help_panel=RENTERS)(orders.cancel)
-app.command("wallets", rich_help_panel=RENTERS)(wallets.wallets)
-app.command("statement", rich_help_panel=RENTERS)(statements.statement)
-app.command("fees", rich_help_panel=RENTERS)(fees.fees)
-app.add_typer(spot.spot, name="spot", rich_help_panel=RENTERS)
-app.add_typer(gigaspot.gigaspot, name="gigaspot", rich_help_panel=RENTERS)
-app.add_typer(autopilot.autopilot, name="autopilot", rich_help_panel=WATCHING)
-app.add_typer(market.market, name="market", rich_help_panel=WATCHING)
-app.command("watch", rich_help_panel=WATCHING)(watch.watch)
-app.command("events", rich_help_panel=WATCHING)(events.events)
-app.add_typer(webhooks.webhook, name="webhook", rich_help_panel=WATCHING)
-app.add_typer(limits.limit, name="limit", rich_help_panel=WATCHING)
-app.command("servers", rich_help_panel=HOSTS)(servers.servers)
-app.command("server-config", rich_help_panel=HOSTS)(servers.server_config)
-app.command("set-server", rich_help_panel=HOSTS)(servers.set_server)
-app.add_typer(servers.server, name="server", rich_help_panel=HOSTS)
-app.command("host", rich_help_panel=HOSTS)(host.host)
-app.command("serve", rich_help_panel=OPERATORS)(serve.serve)
-app.command("demo", rich_help_panel=OPERATORS)(demo.demo)
-app.add_typer(sandbox.sandbox, name="sandbox", rich_help_panel=OPERATORS)
-app.command("conformance", rich_help_panel=OPERATORS)(conformance.conformance)
-app.add_typer(admin.app, name="admin", rich_help_panel=OPERATORS)
-app.add_typer(db.app, name="db", rich_help_panel=OPERATORS)
-app.add_typer(profile.profile, name="profile", rich_help_panel=SETUP)
 
 
 def run() -> None:

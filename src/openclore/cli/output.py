@@ -17,8 +17,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 
-import msgspec
-
 GAP = 2
 UNBOUNDED_WIDTH = 100_000
 FLEXIBLE_WIDTH_MIN = 16
@@ -81,6 +79,8 @@ def clean(value: object) -> str:
 
 def show_json(value: Any) -> None:
     """Print a value as JSON; members the market did not send are left out."""
+    import msgspec
+
     sys.stdout.write(json_text(msgspec.to_builtins(value)) + "\n")
 
 

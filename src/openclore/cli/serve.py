@@ -32,7 +32,7 @@ def serve(
         Path | None, typer.Option(help="A TOML file with these and the market's policy.")
     ] = None,
 ) -> None:
-    """Run a market until SIGTERM or Ctrl-C. Settings: the TOML file, OPENCLORE_* variables, these options."""
+    """Run a market until SIGTERM or Ctrl-C. Settings: TOML file, OPENCLORE_* variables, these options."""
     from ..client.errors import SetupError
     from ..server import settings as server_settings
     from ..server.run import serve as run
