@@ -165,7 +165,9 @@ class Layer:
         rows = orders.my_orders(service.market, key.account_id, MyOrders(), now).orders
         found = [row for row in rows if row.id == order_id]
         voice = service.voice(MY_ORDERS.below + MY_ORDERS.path, key)
-        shown = json.loads(voice.success(MyOrdersReply(code=Code.OK, orders=found)).content)["orders"]
+        shown = json.loads(b"".join(voice.success(MyOrdersReply(code=Code.OK, orders=found)).content))[
+            "orders"
+        ]
         return Lingering(key.account_id, shown[0], now + seconds) if shown else None
 
     def _with_lingering(self, scope: Scope, answer: Answer) -> Answer:

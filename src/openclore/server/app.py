@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ..api.codes import Code
 from . import gigaspot, hostgate, metrics, open_v1, openapi, reference, v1
+from .replies import Answer
 from .requests import Watched, asked
 from .service import Service
 
@@ -61,7 +62,7 @@ def _ping(service: Service) -> None:
         tx.execute(text("SELECT 1"))
 
 
-def _unknown(service: Service, request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+def _unknown(service: Service, request: Request[Any, Any, Any], error: HTTPException) -> Answer:
     """Whatever the router does not know."""
     voice = service.voice(request.url.path)
     if error.status_code in (404, 405):
@@ -71,7 +72,7 @@ def _unknown(service: Service, request: Request[Any, Any, Any], error: HTTPExcep
     return voice.failure(Code.INVALID_INPUT, error.detail)
 
 
-def _broken(service: Service, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+def _broken(service: Service, request: Request[Any, Any, Any], error: Exception) -> Answer:
     asked(request).code, asked(request).error = Code.DATABASE_ERROR, error
     return service.voice(request.url.path).failure(
         Code.DATABASE_ERROR, "the market failed, look before trying again"

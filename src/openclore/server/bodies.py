@@ -18,6 +18,8 @@ async def read(request: Request[Any, Any, Any], bytes_max: int) -> bytes:
     Raises:
         InvalidInput: it is larger than `bytes_max`, or takes too long to arrive.
     """
+    if not _announced(request):
+        return b""
     chunks: list[bytes] = []
     size = 0
     try:
@@ -33,3 +35,12 @@ async def read(request: Request[Any, Any, Any], bytes_max: int) -> bytes:
     if size > bytes_max:
         raise InvalidInput(f"a body may have at most {bytes_max} bytes")
     return b"".join(chunks)
+
+
+def _announced(request: Request[Any, Any, Any]) -> bool:
+    """Whether there may be a body. HTTP/1 says so in its headers (RFC 9112, section 6.3), and looking for one
+    takes longer than many an answer.
+    """
+    if not request.scope["http_version"].startswith("1"):
+        return True
+    return "content-length" in request.headers or "transfer-encoding" in request.headers

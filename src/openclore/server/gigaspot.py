@@ -98,7 +98,7 @@ def address(service: "Service", request: Request[Any, Any, Any], file: File) -> 
 
 def routes(service: "Service") -> list[HTTPRouteHandler]:
     @get(PATH + "/{name:str}")
-    async def snapshot(request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def snapshot(request: Request[Any, Any, Any]) -> Response[Any]:
         name = request.path_params["name"]
         if not _NAME.fullmatch(name):
             return service.voice(PATH).failure(Code.INVALID_ENDPOINT, "there is no such file")

@@ -55,7 +55,7 @@ class _BadMessage(Exception):
 
 def routes(service: Service) -> list[Any]:
     @post(REGISTER_PATH, status_code=200)
-    async def register(request: Request[Any, Any, Any]) -> Response[bytes]:
+    async def register(request: Request[Any, Any, Any]) -> Response[Any]:
         try:
             body = await bodies.read(request, _REGISTER_BYTES_MAX)
             asked = msgspec.json.decode(body, type=Register)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from litestar import Response
 from litestar.response.base import ASGIResponse
-from litestar.types import Receive, Send
+from litestar.types import Receive, Scope, Send
 
 from ..api.base import Failure, Reply
 from ..api.codes import HTTP_STATUS, Code, Refusal
@@ -23,34 +23,38 @@ from .settings import Live
 _encode = msgspec.json.Encoder().encode
 
 
-class InParts(Response[Sequence[bytes]]):
-    """A reply (HTTP 200) that is sent from where its parts lie: joining large ones takes longer."""
+class Answer(Response[Sequence[bytes]]):
+    """A JSON reply in parts, which are sent from where they lie: joining large ones takes longer.
 
-    def to_asgi_response(self, *args: Any, **options: Any) -> ASGIResponse:
-        size = sum(map(len, self.content))
-        return _Parts(self.content, headers=self.headers, media_type=self.media_type, content_length=size)
-
-
-class _Parts(ASGIResponse):
-    def __init__(self, parts: Sequence[bytes], **options: Any) -> None:
-        super().__init__(**options)
-        self._parts = parts
-
-    async def send_body(self, send: Send, receive: Receive) -> None:
-        *first, last = self._parts
-        for part in first:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": last, "more_body": False})
-
-
-class Answer(Response[bytes]):
-    """A reply that also knows the code it stands for, which the live dialect may hide."""
+    It knows the code it stands for, which the live dialect may hide.
+    """
 
     __slots__ = ("code",)
 
-    def __init__(self, code: Code, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(self, code: Code, status: int, headers: Mapping[str, str], *parts: bytes) -> None:
+        super().__init__(parts, status_code=status, headers=headers)
         self.code = code
+
+    def to_asgi_response(self, *_: Any, **__: Any) -> ASGIResponse:
+        return _Sent(self)
+
+
+class _Sent(ASGIResponse):
+    """The framework's own spends more time on its headers than most replies take to be made."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self._answer
+        *first, last = answer.content
+        length = str(sum(map(len, answer.content))).encode()
+        headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
+        headers += [(b"content-type", b"application/json"), (b"content-length", length)]
+        await send({"type": "http.response.start", "status": answer.status_code or 200, "headers": headers})
+        for part in first:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,8 @@ class Voice:
         return self._answer(Code.RATE_EXCEEDED, HTTP_STATUS[Code.RATE_EXCEEDED], body, headers)
 
     def _answer(self, code: Code, status: int, body: bytes, headers: dict[str, str] | None = None) -> Answer:
-        return Answer(
-            code,
-            body,
-            status_code=status,
-            media_type="application/json",
-            headers={"Cache-Control": "no-store", DIALECT_HEADER: self.dialect, **(headers or {})},
-        )
+        own = {"Cache-Control": "no-store", DIALECT_HEADER: self.dialect, **(headers or {})}
+        return Answer(code, status, own, body)
 
 
 def _as_recorded(reply: Reply) -> Reply:

@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from ..api import endpoints
 from ..api.account import PohBalanceReply, RenterFeesReply
 from ..api.base import Empty, Reply
+from ..api.codes import Code
 from ..api.dialects import DIALECT_HEADER, Dialect
 from ..api.endpoints import Endpoint
 from ..api.gigaspot import (
@@ -25,7 +26,7 @@ from ..usecases import accounts, gigaspot, orders, servers, spot
 from . import door
 from .door import Action, AnyResponse, Call
 from .gigaspot import address
-from .replies import InParts
+from .replies import Answer
 from .service import Service
 from .settings import Live
 from .snapshot import preferred_encoding
@@ -54,7 +55,7 @@ async def marketplace(call: Call, _: Empty) -> AnyResponse:
         return Response(b"", status_code=304, headers=headers)
     if encoding:
         headers["Content-Encoding"] = encoding
-    return InParts(view.parts(encoding, tail), media_type="application/json", headers=headers)
+    return Answer(Code.OK, 200, headers, *view.parts(encoding, tail))
 
 
 async def my_orders(call: Call, request: MyOrders) -> MyOrdersReply:
