@@ -165,6 +165,32 @@ def test_a_round_told_to_stop_begins_nothing_more(sandbox: Sandbox, tmp_path: Pa
         assert len(a_runner(sandbox, clore, file, keeper).once().actions) == 2
 
 
+def test_an_interruption_breaks_off_a_look_but_no_action(sandbox: Sandbox, tmp_path: Path) -> None:
+    class Interrupted:
+        """Ctrl-C comes during calls of this name."""
+
+        during = "my_orders"
+
+        def __getattr__(self, name: str) -> Any:
+            if name == self.during:
+                runner.interrupt()
+            return getattr(clore, name)
+
+    with (
+        sandbox.client() as clore,
+        Keeper(tmp_path / "m.sqlite", (clore.base_url, clore.key_digest)) as keeper,
+    ):
+        file, before = FLEET.format(image="ubuntu:interrupted"), keeper.memory
+        runner = a_runner(sandbox, Interrupted(), file, keeper)
+        runner.run()
+        assert keeper.memory == before
+        Interrupted.during = "create_order"
+        runner = a_runner(sandbox, Interrupted(), file, keeper)
+        runner.run()
+        made = [order for order in sandbox.orders().values() if order.image == "ubuntu:interrupted"]
+        assert len(made) == len(keeper.memory.fleets["pair"].machines) == 1
+
+
 def test_a_round_whose_actions_take_long_does_not_act_on_what_it_saw_long_ago(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

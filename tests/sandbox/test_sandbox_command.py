@@ -1,5 +1,6 @@
 """`openclore sandbox` as the process that it is."""
 
+import itertools
 import json
 import re
 import signal
@@ -106,16 +107,24 @@ def opened_by(pid: int) -> list[str]:
     return [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
 
 
-def test_its_first_words_fit_a_terminal_and_say_what_to_do(tmp_path: Path) -> None:
-    process = Process(tmp_path / "log", "sandbox", "--servers", "3", "--dialect", "live")
-    try:
-        until(lambda: "Ctrl-C ends it." in process.text())
-    finally:
-        process.stop(signal.SIGINT)
-    text = process.text()
+def test_its_first_words_fit_a_terminal_and_say_what_to_do() -> None:
+    words = ("sandbox", "--servers", "3", "--dialect", "live")
+    with subprocess.Popen(
+        [sys.executable, "-m", "openclore", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = list(itertools.takewhile(lambda line: line != "Ctrl-C ends it.\n", process.stdout))
+        process.send_signal(signal.SIGINT)
+        rest, said = process.communicate(timeout=20)
+    text = "".join(lines)
     assert all(len(line) <= 80 for line in text.splitlines())
     assert re.search(r"ready at http://127\.0\.0\.1:\d+/v1", text)
     assert "dialect live" in text
+    assert "export CLORE_API_KEY=" in text
+    assert (rest, said.splitlines()) == (
+        "",
+        ["Stopping ...", "The sandbox has ended; nothing of it is left."],
+    )
 
 
 @pytest.mark.parametrize(

@@ -79,10 +79,21 @@ class Runner:
         self._observer = Observer(clore, prober, date, self._stopped.is_set)
         self._sleep = sleep or self._stopped.wait
         self._told: frozenset[str] = frozenset()
+        self._looking = False
 
     def stop(self) -> None:
         """End after what is under way; safe in a signal handler."""
         self._stopped.set()
+
+    def interrupt(self) -> None:
+        """The same for a signal handler in the thread of `run`: a look that is under way is broken off.
+
+        Raises:
+            Stopped: it was looking, which changes nothing.
+        """
+        self._stopped.set()
+        if self._looking:
+            raise Stopped
 
     def run(self) -> None:
         """Rounds until `stop`; one whose memory can't be written does nothing, and there is another."""
@@ -109,7 +120,7 @@ class Runner:
         self._follow_edits()
         file = self._source.file
         began = self._date()
-        seen, plan = look_and_plan(file, self._observer, self._keeper.memory, self._date, self._file_notes())
+        seen, plan = self._look_and_plan(file)
         self._keeper.keep(plan.memory, known=_known(seen, plan, int(self._date())))
         self._say_news(plan)
         for action in plan.actions:
@@ -123,6 +134,13 @@ class Runner:
         if not self._stopped.is_set():
             self._postman.deliver(file, self._keeper.memory.alerts, self._keep_alerts)
         return plan
+
+    def _look_and_plan(self, file: File) -> tuple[Observation, Plan]:
+        self._looking = True
+        try:
+            return look_and_plan(file, self._observer, self._keeper.memory, self._date, self._file_notes())
+        finally:
+            self._looking = False
 
     def _keep_alerts(self, alerts: AlertsMemory) -> None:
         self._keeper.keep(msgspec.structs.replace(self._keeper.memory, alerts=alerts))

@@ -1,5 +1,6 @@
 """openclore autopilot: what a file wants, kept so."""
 
+import os
 import signal
 import sys
 import time
@@ -161,7 +162,7 @@ def run(
                 looked = glance(path, market)
                 raise typer.Exit(1 if looked and looked.known and looked.known.problems else 0)
             log(f"Following {file} at {clore.base_url}: {_contents(source.file)}; Ctrl-C ends it.")
-            with ended_by_signals(runner.stop):
+            with ended_by_signals(runner.interrupt):
                 runner.run()
     log("Ended; everything is written down.")
 
@@ -394,8 +395,9 @@ def ended_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """SIGTERM and Ctrl-C let what is under way end; a second Ctrl-C does not wait for it."""
 
     def end(number: int, frame: FrameType | None) -> None:
-        stop()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.write(sys.stderr.fileno(), b"Stopping; what is under way ends first. Ctrl-C: at once.\n")
+        stop()
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

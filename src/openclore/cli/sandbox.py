@@ -1,6 +1,7 @@
 """openclore sandbox: a market to rehearse on, its clock and its faults."""
 
 import signal
+import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,11 +77,15 @@ def run(
             request_seconds=0,
             pace=NO_PACE if no_pace else Pace(),
         ) as started:
-            _introduce(started, seed, dialect, json)
-            threading.Event().wait()
+            try:
+                _introduce(started, seed, dialect, json)
+                threading.Event().wait()
+            except KeyboardInterrupt:
+                say("Stopping ...")
+        say("The sandbox has ended; nothing of it is left.")
     except (RecordingError, NoPorts, SettingsError) as error:
         raise SetupError(str(error)) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # while it starts, or a second one while it ends
         say("The sandbox has ended; nothing of it is left.")
 
 
@@ -98,7 +103,7 @@ def _introduce(started: "Sandbox", seed: int, dialect: str, as_json: bool) -> No
         return
     wallets = ", ".join(f"{amount(held)} {name}" for name, held in started.wallets().items())
     mine = ", ".join(str(server_id) for server_id in started.my_servers)
-    say(
+    sys.stdout.write(
         f"OpenClore sandbox ready at {started.base_url}\n"
         f"{started.servers} servers, seed {seed}, dialect {dialect}. "
         f"There it is {_date(started.clock.now)}.\n\n"
@@ -110,8 +115,9 @@ def _introduce(started: "Sandbox", seed: int, dialect: str, as_json: bool) -> No
         "  openclore marketplace\n"
         "  openclore sandbox turn 2h\n"
         "  openclore sandbox fault error_after --endpoint create_order\n\n"
-        "Ctrl-C ends it."
+        "Ctrl-C ends it.\n"
     )
+    sys.stdout.flush()
 
 
 @sandbox.command()
