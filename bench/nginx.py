@@ -38,6 +38,6 @@ def serving_file(path: str, gzipped: bytes) -> Iterator[int]:
         file.write_bytes(gzipped)
         configuration = folder / "nginx.conf"
         configuration.write_text(CONFIGURATION.format(folder=folder, port=port))
-        with running_program(nginx, "-c", str(configuration), "-p", str(folder)) as process:
+        with running_program(nginx, "-e", "stderr", "-c", str(configuration), "-p", str(folder)) as process:
             wait_for_answer(process, port, path)
             yield port
