@@ -198,7 +198,7 @@ def test_refusals_may_restart_the_wait() -> None:
 def test_who_waits_too_long_for_the_turn_to_write_is_asked_to_try_again(door: Door) -> None:
     door.world.credit("10")
     store = door.world.store
-    store._turn_seconds = 0.05
+    store.turn_seconds = 0.05
     with store.writing():
         status, reply = door.call("create_order", ORDER)
         assert (status, reply) == (200, {"error": "wait", "code": 6})
@@ -210,7 +210,7 @@ def test_a_turn_is_waited_for_among_processes_too(store: Store) -> None:
     from openclore.store.store import StoreBusy, open_store
 
     other = open_store(store.engine.url.render_as_string(hide_password=False))
-    other._turn_seconds = 0.05
+    other.turn_seconds = 0.05
     with store.writing(), pytest.raises(StoreBusy), other.writing():
         pass
     with other.writing():

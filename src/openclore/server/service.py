@@ -25,6 +25,7 @@ from .replies import Voice
 from .settings import Settings
 from .snapshot import Snapshot
 from .watchers import Watchers
+from .writer import Writer
 
 if TYPE_CHECKING:
     from .shared_limits import SharedLimits
@@ -68,6 +69,7 @@ class Service:
         self.watchers = Watchers()
         self.courier = Courier(market.policy.webhooks)
         self.loop_fails = False
+        self._writer = Writer(market.store, follow=self._show)
         self._cursor = 0
         self._following = threading.RLock()
 
@@ -90,11 +92,12 @@ class Service:
 
     async def write(self, use_case: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a use case; whatever it changed shows everywhere in this process when it returns."""
-        try:
-            return await asyncio.to_thread(use_case, *args, **kwargs)
-        finally:
-            self.tell()
-            await asyncio.to_thread(self.catch_up)
+        return await self._writer.make(lambda: use_case(*args, **kwargs))
+
+    def _show(self) -> None:
+        """What was written, to everybody."""
+        self.tell()
+        self.catch_up()
 
     def tell(self) -> None:
         """Have the market's other processes catch up now."""
@@ -118,27 +121,36 @@ class Service:
         """Bring the copies up to the newest event, whichever process made it; whether there was any."""
         with self._following:
             start = self._cursor
-            while True:
-                looked_at = time.monotonic()
-                with self.market.store.reading() as tx:
-                    happened = events.after(tx, self._cursor, _BATCH)
-                if not happened:
-                    self.keys.confirm(looked_at)
-                    self.metrics.current(looked_at)
-                    return self._cursor > start
-                if any(event.kind is Kind.KEY_REVOKED for event in happened):
-                    self.keys.forget()
-                everywhere = any(event.kind in _FOR_ALL for event in happened)
-                touched = sorted({event.server_id for event in happened if event.server_id is not None})
-                if everywhere or touched:
-                    self.refresh(None if everywhere else touched)
-                self.links.take_offline(
-                    event.server_id or 0 for event in happened if event.kind is Kind.SERVER_OFFLINE
-                )
-                self.links.wake(touched)
-                self.watchers.tell(happened)
-                self.metrics.happened(happened)
-                self._cursor = happened[-1].id
+            while self._follow():
+                continue
+            return self._cursor > start
+
+    def _follow(self) -> bool:
+        """Take in what happened next; whether there may be more."""
+        looked_at = time.monotonic()
+        with self.market.store.reading() as tx:
+            happened = events.after(tx, self._cursor, _BATCH)
+            everywhere = any(event.kind in _FOR_ALL for event in happened)
+            touched = sorted({event.server_id for event in happened if event.server_id is not None})
+            changed = {}
+            if everywhere or touched:
+                changed = servers.listings_in(tx, None if everywhere else touched, self.clock())
+        if any(event.kind is Kind.KEY_REVOKED for event in happened):
+            self.keys.forget()
+        self.snapshot.put(changed)
+        self.links.take_offline(
+            event.server_id or 0 for event in happened if event.kind is Kind.SERVER_OFFLINE
+        )
+        self.links.wake(touched)
+        self.watchers.tell(happened)
+        self.metrics.happened(happened)
+        if happened:
+            self._cursor = happened[-1].id
+        if len(happened) == _BATCH:
+            return True
+        self.keys.confirm(looked_at)
+        self.metrics.current(looked_at)
+        return False
 
     def refresh(self, server_ids: list[int] | None) -> None:
         """Encode the rows of these servers anew, of all if None."""

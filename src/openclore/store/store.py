@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -53,7 +53,7 @@ class Store:
 
     def __init__(self, engine: Engine, *, turn_seconds: float = TURN_SECONDS) -> None:
         self.engine = engine
-        self._turn_seconds = turn_seconds
+        self.turn_seconds = turn_seconds
         self._mine = threading.local()
         self._sqlite = engine.dialect.name == "sqlite"
         # Waiting here is fair and prompt; SQLite's own waiting polls.
@@ -88,7 +88,7 @@ class Store:
             self._check(joined)
             yield joined
             return
-        if not self._turn.acquire(timeout=self._turn_seconds):
+        if not self._turn.acquire(timeout=self.turn_seconds):
             raise StoreBusy
         try:
             with self.engine.connect() as connection:
@@ -110,14 +110,13 @@ class Store:
     def _lock(self, connection: Connection) -> None:
         """Take the turn among processes, and give it back if this one falls silent."""
         statements = (
-            f"SET LOCAL lock_timeout = {int(self._turn_seconds * 1_000)}",
+            f"SET LOCAL lock_timeout = {int(self.turn_seconds * 1_000)}",
             f"SET LOCAL idle_in_transaction_session_timeout = {int(PAUSE_SECONDS * 1_000)}",
             f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})",
             "SET LOCAL lock_timeout = 0",
         )
         try:
-            # Without parameters, they go in one message.
-            connection.exec_driver_sql("; ".join(statements), execution_options={"no_parameters": True})
+            _run_all(connection, statements)
         except OperationalError as error:
             if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
                 raise StoreBusy from error
@@ -140,6 +139,35 @@ class Store:
         if self._marks is not None:
             self._marks.close()
         self.engine.dispose()
+
+
+class Savepoint:
+    """A place in a transaction to go back to, so that what came before stays. It can be set anew."""
+
+    def __init__(self, tx: Connection) -> None:
+        self._tx = tx
+        self._statements = ["SAVEPOINT here"]
+
+    def set(self) -> None:
+        _run_all(self._tx, self._statements)
+        self._statements = ["RELEASE SAVEPOINT here", "SAVEPOINT here"]
+
+    def go_back(self) -> None:
+        """Undo what was changed since it was set last.
+
+        Raises:
+            SQLAlchemyError: it can't be; nothing of the transaction will be done.
+        """
+        _run_all(self._tx, ["ROLLBACK TO SAVEPOINT here"])
+
+
+def _run_all(tx: Connection, statements: Sequence[str]) -> None:
+    """Run statements without parameters; PostgreSQL gets them in one message."""
+    if tx.dialect.name == "sqlite":
+        for statement in statements:
+            tx.exec_driver_sql(statement)
+    else:
+        tx.exec_driver_sql("; ".join(statements), execution_options={"no_parameters": True})
 
 
 def database_url(data_dir: Path) -> str:

@@ -169,10 +169,15 @@ class Listing(NamedTuple):
 def listings(market: Market, server_ids: list[int] | None, now: int) -> dict[int, Listing]:
     """Server id to how it is listed; all servers that are not removed if no ids are given."""
     with market.store.reading() as tx:
-        found = servers.every(tx) if server_ids is None else servers.by_ids(tx, server_ids)
-        holders = orders.holders(tx, server_ids)
-        known, pegged = rates.every(tx), rates.pegged(tx)
-        uptimes = servers.uptime_seconds(tx, server_ids, now)
+        return listings_in(tx, server_ids, now)
+
+
+def listings_in(tx: Connection, server_ids: list[int] | None, now: int) -> dict[int, Listing]:
+    """`listings`, as they are in a transaction."""
+    found = servers.every(tx) if server_ids is None else servers.by_ids(tx, server_ids)
+    holders = orders.holders(tx, server_ids)
+    known, pegged = rates.every(tx), rates.pegged(tx)
+    uptimes = servers.uptime_seconds(tx, server_ids, now)
     return {
         server.id: Listing(
             server.account_id if server.removed_at is None else None,
