@@ -1,12 +1,13 @@
 import asyncio
 import threading
 import time
-from typing import Any
 
 import pytest
 
+from openclore.api.currencies import Currency
 from openclore.server.loops import Loop, follow
 from openclore.usecases import accounts, hosts, settlement
+from openclore.usecases.books import Books
 
 from .conftest import Door
 
@@ -54,14 +55,14 @@ def test_a_wallet_that_can_not_be_settled_keeps_no_other_waiting(
     world.credit("0.15")
     world.credit("0.15", "other@example.org", "other")
     mine, theirs = world.rent(), world.rent(world.add_server("rack-2"), other)
-    settle = settlement.settle
+    bring_up = settlement.bring_up
 
-    def failing_for_one(tx: Any, policy: Any, account_id: int, *more: Any) -> None:
+    def failing_for_one(books: Books, account_id: int, currency: Currency) -> None:
         if account_id == world.renter:
             raise RuntimeError("this wallet can't be settled")
-        settle(tx, policy, account_id, *more)
+        bring_up(books, account_id, currency)
 
-    monkeypatch.setattr(settlement, "settle", failing_for_one)
+    monkeypatch.setattr(settlement, "bring_up", failing_for_one)
     world.jump(7_200)
     asyncio.run(Loop(door.service).turn_safely())
     assert door.service.loop_fails

@@ -6,17 +6,17 @@ came before. Hashes are made when a transfer is posted, in its transaction: made
 whatever was changed until then.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, select, union_all
 
 from ..api.currencies import Currency
 from ..rules import money
-from .rows import as_struct
+from .rows import as_struct, inserting, updating
 from .tables import ledger_accounts, transfers
 
 
@@ -116,17 +116,17 @@ def wallets_of(tx: Connection, account_id: int) -> dict[Currency, LedgerAccount]
     return {found.currency: found for found in map(_account, rows)}
 
 
+def accounts_of(tx: Connection, account_ids: Sequence[int]) -> list[LedgerAccount]:
+    """All wallets of these accounts, and the market's own ledger accounts."""
+    return [_account(row) for row in tx.execute(_OF_ACCOUNTS, {"accounts": account_ids})]
+
+
 def wallets_due(tx: Connection, now: int) -> list[LedgerAccount]:
     """Wallets whose time has come, the longest overdue first."""
     rows = tx.execute(
         select(ledger_accounts).where(ledger_accounts.c.due_at <= now).order_by(ledger_accounts.c.due_at)
     )
     return [_account(row) for row in rows]
-
-
-def schedule(tx: Connection, wallet_id: int, exhausts_at: int | None, due_at: int | None) -> None:
-    """Note when a wallet runs dry and when it needs a look."""
-    tx.execute(_SCHEDULE, {"of": wallet_id, "exhausts": exhausts_at, "due": due_at})
 
 
 def post(tx: Connection, transfer: Transfer) -> bool:
@@ -156,10 +156,45 @@ def post_new(tx: Connection, wanted: Sequence[Transfer]) -> None:
         InsufficientFunds, LedgerOverflow: as `post`; nothing changed.
     """
     ids = {side for transfer in wanted for side in (transfer.debit_id, transfer.credit_id)}
-    accounts = {account.id: account for account in _by_ids(tx, sorted(ids))}
-    rows = []
+    rows = tx.execute(select(ledger_accounts).where(ledger_accounts.c.id.in_(sorted(ids))))
+    journal = Journal(map(_account, rows))
     for transfer in wanted:
-        debit, credit = accounts[transfer.debit_id], accounts[transfer.credit_id]
+        journal.post(transfer)
+    journal.write(tx)
+
+
+class Journal:
+    """Transfers that one transaction makes in memory, one after another, and then writes all at once.
+
+    Until they are written, nobody else may change the ledger accounts it knows.
+    """
+
+    def __init__(self, known: Iterable[LedgerAccount] = ()) -> None:
+        self._accounts = {account.id: account for account in known}
+        self._changed: set[int] = set()
+        self._posted: list[dict[str, object]] = []
+
+    def know(self, account: LedgerAccount) -> None:
+        """Take in an account as it is written, unless it is known already."""
+        self._accounts.setdefault(account.id, account)
+
+    def __getitem__(self, ledger_account_id: int) -> LedgerAccount:
+        """An account as it is after what was posted."""
+        return self._accounts[ledger_account_id]
+
+    def schedule(self, wallet_id: int, exhausts_at: int | None, due_at: int | None) -> None:
+        """Note when a wallet runs dry and when it needs a look."""
+        wallet = self._accounts[wallet_id]
+        if (wallet.exhausts_at, wallet.due_at) != (exhausts_at, due_at):
+            self._change(msgspec.structs.replace(wallet, exhausts_at=exhausts_at, due_at=due_at))
+
+    def post(self, transfer: Transfer) -> None:
+        """Make a transfer between accounts it knows, under a key that is new.
+
+        Raises:
+            InsufficientFunds, LedgerOverflow: nothing changed.
+        """
+        debit, credit = self._accounts[transfer.debit_id], self._accounts[transfer.credit_id]
         if debit.kind is not Kind.OUTSIDE and debit.balance < transfer.amount:
             raise InsufficientFunds(
                 f"account {debit.id} holds {debit.balance}, the transfer is {transfer.amount}"
@@ -168,20 +203,29 @@ def post_new(tx: Connection, wanted: Sequence[Transfer]) -> None:
             raise LedgerOverflow(
                 f"the ledger can't hold {transfer.amount} more between {debit.id} and {credit.id}"
             )
-        debit = accounts[debit.id] = _moved(debit, transfer, -transfer.amount)
-        credit = accounts[credit.id] = _moved(credit, transfer, transfer.amount)
-        left = {
-            "debit_balance": debit.balance,
-            "credit_balance": credit.balance,
-            "debit_hash": debit.head,
-            "credit_hash": credit.head,
-        }
-        rows.append(msgspec.structs.asdict(transfer) | left)
-    tx.execute(_MOVE, rows)
-    tx.execute(
-        _CHANGE,
-        [{"of": of, "now_holds": account.balance, "last": account.head} for of, account in accounts.items()],
-    )
+        debit, credit = _moved(debit, transfer, -transfer.amount), _moved(credit, transfer, transfer.amount)
+        self._change(debit)
+        self._change(credit)
+        self._posted.append(
+            msgspec.structs.asdict(transfer)
+            | {
+                "debit_balance": debit.balance,
+                "credit_balance": credit.balance,
+                "debit_hash": debit.head,
+                "credit_hash": credit.head,
+            }
+        )
+
+    def _change(self, account: LedgerAccount) -> None:
+        self._accounts[account.id] = account
+        self._changed.add(account.id)
+
+    def write(self, tx: Connection) -> None:
+        """Write what was posted and scheduled; the transfers' ids rise in the order they were posted."""
+        _POST(tx, self._posted)
+        changed = (self._accounts[account_id] for account_id in sorted(self._changed))
+        _SAVE(tx, [{"of": a.id} | {name: getattr(a, name) for name in _CHANGING} for a in changed])
+        self._posted, self._changed = [], set()
 
 
 def _moved(account: LedgerAccount, transfer: Transfer, change: int) -> LedgerAccount:
@@ -283,14 +327,6 @@ def _open(tx: Connection, kind: Kind, account_id: int | None, currency: Currency
     return _account(found)
 
 
-def _by_ids(tx: Connection, ids: Sequence[int]) -> list[LedgerAccount]:
-    if len(ids) == 2:
-        rows = tx.execute(_BOTH, {"one": ids[0], "other": ids[1]})
-    else:
-        rows = tx.execute(select(ledger_accounts).where(ledger_accounts.c.id.in_(ids)))
-    return [_account(row) for row in rows]
-
-
 def _account(row: Row[*tuple[Any, ...]]) -> LedgerAccount:
     return as_struct(row, LedgerAccount)
 
@@ -305,8 +341,11 @@ _OF_NOBODY = select(ledger_accounts).where(
     ledger_accounts.c.kind == bindparam("kind"),
     ledger_accounts.c.currency == bindparam("currency"),
 )
-_BOTH = select(ledger_accounts).where(
-    or_(ledger_accounts.c.id == bindparam("one"), ledger_accounts.c.id == bindparam("other"))
+_OF_ACCOUNTS = union_all(
+    select(ledger_accounts).where(ledger_accounts.c.account_id.in_(bindparam("accounts", expanding=True))),
+    select(ledger_accounts).where(
+        ledger_accounts.c.account_id.is_(None), ledger_accounts.c.kind == Kind.MARKET
+    ),
 )
 _BY_KEY = select(transfers).where(transfers.c.idempotency_key == bindparam("key"))
 _SIDES = [
@@ -327,14 +366,9 @@ _SIDES = [
         (transfers.c.credit_id, transfers.c.amount, transfers.c.credit_balance, transfers.c.credit_hash),
     )
 ]
-_MOVE = transfers.insert()
-_CHANGE = (
-    update(ledger_accounts)
-    .where(ledger_accounts.c.id == bindparam("of"))
-    .values(balance=bindparam("now_holds"), head=bindparam("last"))
+_POST = inserting(
+    transfers,
+    [*Transfer.__struct_fields__, "debit_balance", "credit_balance", "debit_hash", "credit_hash"],
 )
-_SCHEDULE = (
-    update(ledger_accounts)
-    .where(ledger_accounts.c.id == bindparam("of"))
-    .values(exhausts_at=bindparam("exhausts"), due_at=bindparam("due"))
-)
+_CHANGING = ("balance", "head", "exhausts_at", "due_at")
+_SAVE = updating(ledger_accounts, _CHANGING)

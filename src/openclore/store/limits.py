@@ -1,5 +1,7 @@
 """Spend limits as rows."""
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -44,12 +46,19 @@ def put(tx: Connection, limit: SpendLimit) -> SpendLimit:
 
 def of_account(tx: Connection, account_id: int) -> list[SpendLimit]:
     """Its own limits and those of its keys."""
-    return [as_struct(row, SpendLimit) for row in tx.execute(_OF_ACCOUNT, {"account": account_id})]
+    return of_accounts(tx, [account_id])
+
+
+def of_accounts(tx: Connection, account_ids: Sequence[int]) -> list[SpendLimit]:
+    """The limits of these accounts and of their keys."""
+    return [as_struct(row, SpendLimit) for row in tx.execute(_OF_ACCOUNTS, {"accounts": account_ids})]
 
 
 # Every order asks. It is built once: building takes longer than running.
-_OF_ACCOUNT = (
-    select(spend_limits).where(spend_limits.c.account_id == bindparam("account")).order_by(spend_limits.c.id)
+_OF_ACCOUNTS = (
+    select(spend_limits)
+    .where(spend_limits.c.account_id.in_(bindparam("accounts", expanding=True)))
+    .order_by(spend_limits.c.id)
 )
 
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, literal_column, select, update
+from sqlalchemy import Connection, Row, bindparam, func, literal_column, select
 
 from ..api.currencies import Currency
 from ..rules.orders import Deployment, Kind, Order, State
-from .rows import as_struct
+from .rows import as_struct, updating
 from .tables import issues, orders
 
 HOLDING = orders.c.state.not_in([literal_column(f"'{State.ENDED}'"), literal_column(f"'{State.WAITING}'")])
@@ -24,10 +24,13 @@ def add(tx: Connection, order: Order) -> Order:
     return msgspec.structs.replace(order, id=order_id)
 
 
-def save(tx: Connection, order: Order) -> None:
-    values = _values(order)
-    values["of"] = values.pop("id")
-    tx.execute(_SAVE, values)
+def save(tx: Connection, changed: Sequence[Order]) -> None:
+    """Keep orders as they are now. A machine that passes from one to another of them is given up first."""
+    for holds in (False, True):
+        rows = [_values(order) for order in changed if order.holds is holds]
+        for row in rows:
+            row["of"] = row.pop("id")
+        _SAVE(tx, rows)
 
 
 def by_id(tx: Connection, order_id: int) -> Order | None:
@@ -55,9 +58,9 @@ def count_active(tx: Connection, account_id: int) -> int:
     return tx.execute(select(func.count()).where(orders.c.account_id == account_id, ACTIVE)).scalar_one()
 
 
-def active_on_wallet(tx: Connection, account_id: int, currency: Currency) -> list[Order]:
-    rows = tx.execute(_ACTIVE_ON_WALLET, {"account": account_id, "in": currency})
-    return [_order(row) for row in rows]
+def active_of(tx: Connection, account_ids: Sequence[int]) -> list[Order]:
+    """The orders of these accounts that are not over, oldest first."""
+    return [_order(row) for row in tx.execute(_ACTIVE_OF, {"accounts": account_ids})]
 
 
 def holder(tx: Connection, server_id: int) -> Order | None:
@@ -130,10 +133,12 @@ def _order(row: Row[*tuple[Any, ...]]) -> Order:
 
 # What every change of an order asks. They are built once: building takes longer than running.
 _ADD = orders.insert().returning(orders.c.id)
-_SAVE = update(orders).where(orders.c.id == bindparam("of"))
+_SAVE = updating(orders, [name for name in Order.__struct_fields__ if name != "id"])
 _BY_ID = select(orders).where(orders.c.id == bindparam("of"))
-_ACTIVE_ON_WALLET = select(orders).where(
-    orders.c.account_id == bindparam("account"), orders.c.currency == bindparam("in"), ACTIVE
+_ACTIVE_OF = (
+    select(orders)
+    .where(orders.c.account_id.in_(bindparam("accounts", expanding=True)), ACTIVE)
+    .order_by(orders.c.id)
 )
 _HOLDER = select(orders).where(orders.c.server_id == bindparam("on"), HOLDING)
 _ACTIVE_ON_SERVER = select(orders).where(orders.c.server_id == bindparam("on"), ACTIVE).order_by(orders.c.id)

@@ -1,7 +1,7 @@
 """Servers as rows, and how long each was heard of."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Row, bindparam, func, select, update
@@ -20,6 +20,15 @@ from ..rules.servers import (
 from .orders import ACTIVE
 from .rows import as_struct
 from .tables import orders, servers, uptimes
+
+
+class Presence(NamedTuple):
+    """Whose machine it is, whether it counts as there, and until when it was heard of."""
+
+    id: int
+    account_id: int
+    online: bool
+    seen_until: int
 
 
 def add(tx: Connection, account_id: int, name: str, init_token: str, now: int) -> Server:
@@ -104,6 +113,11 @@ def by_ids(tx: Connection, server_ids: Sequence[int]) -> list[Server]:
     """These servers, removed ones too."""
     rows = tx.execute(select(*_COLUMNS).where(servers.c.id.in_(server_ids)))
     return [_server(row) for row in rows]
+
+
+def presences(tx: Connection, server_ids: Sequence[int]) -> list[Presence]:
+    """Of those of these servers that are not removed."""
+    return [Presence(*row) for row in tx.execute(_PRESENCES, {"servers": server_ids})]
 
 
 def by_name(tx: Connection, account_id: int, name: str) -> Server | None:
@@ -235,6 +249,9 @@ _THERE = servers.c.removed_at.is_(None)
 
 # What every change of an order asks. They are built once: building takes longer than running.
 _BY_ID = select(*_COLUMNS).where(servers.c.id == bindparam("of"), _THERE)
+_PRESENCES = select(*(servers.c[name] for name in Presence._fields)).where(
+    servers.c.id.in_(bindparam("servers", expanding=True)), _THERE
+)
 _NEXT_GENERATION = (
     update(servers).where(servers.c.id == bindparam("of")).values(generation=servers.c.generation + 1)
 )

@@ -38,10 +38,10 @@ from ..rules.servers import DAY_SECONDS, GigaspotTerms, Pricing, Server, Visibil
 from ..store import accounts, events, orders, rates, servers
 from ..store.accounts import Account
 from . import settlement
+from .books import Books
 from .market import Market
 from .orders import cancel, check_bounds, enter, orders_max, terms
 from .servers import own
-from .settlement import Settled
 from .spot import check_own_limit, reprice
 
 
@@ -82,11 +82,10 @@ def create_gigaspot_orders(
     for number, bid in enumerate(request):
         check_bounds(market.policy.order_bounds, bid.env, within=f"[{number}].")
     reply, reasons = CreateGigaspotOrdersReply(code=0), {}
-    with market.store.writing() as tx:
-        settled: Settled = set()
-        settlement.settle_account(tx, market.policy, account_id, now, settled)
+    with market.store.writing() as tx, settlement.settling(tx, market.policy, now) as books:
+        settlement.bring_up_account(books, account_id)
         account = accounts.by_id(tx, account_id)
-        active = orders.of_renter(tx, account_id, with_ended=False)
+        active = books.active_of(account_id)
         today = orders.made_since(tx, account_id, now // DAY_SECONDS * DAY_SECONDS)
         bids_on = {order.server_id for order in active if order.is_bid}
         machines = {s.id: s for s in servers.by_ids(tx, [bid.renting_server for bid in request])}
@@ -107,13 +106,13 @@ def create_gigaspot_orders(
                 currency = order_rules.admit(wish)
                 assert server is not None
                 order = Order(
-                    **terms(tx, market, account, server, currency, Kind.GIGASPOT, now),
+                    **terms(books, account, server, currency, Kind.GIGASPOT),
                     image=_image(market.policy, bid.image),
                     price=money.from_wire(bid.price),
                     deployment=Deployment(env=dict(bid.env or {}), clocks=_clocks(server, bid.oc)),
                     key_id=key_id,
                 )
-                enter(tx, market, server, order, now, settled)
+                enter(books, server, order)
                 made += 1
             except _ClocksRefused as refused:
                 reply.failed_to_oc_servers.append(server_id)
@@ -123,7 +122,6 @@ def create_gigaspot_orders(
                 if refused.refusal is Refusal.TOO_LOW_PRICE:
                     reply.too_low_bids_servers.append(server_id)
                 reasons[server_id] = str(refused)
-        settlement.settle_again(tx, market.policy, settled, now)
     return msgspec.structs.replace(reply, reasons=reasons)
 
 
@@ -149,7 +147,7 @@ def _wish(
         has_bid=has_bid,
         prices={Currency.CLORE: Pricing(spot=floor, accepted=True)},
         active_orders=active_orders,
-        orders_max=orders_max(market, account),
+        orders_max=orders_max(market.policy, account),
         orders_today=orders_today,
         orders_per_day_max=market.policy.orders_per_day_max,
     )
@@ -182,62 +180,52 @@ def edit_gigaspot_orders(
     """
     _once("order_id", [edit.order_id for edit in request])
     reply, reasons = EditGigaspotOrdersReply(code=0), {}
-    with market.store.writing() as tx:
-        settled: Settled = set()
-        settlement.settle_account(tx, market.policy, account_id, now, settled)
+    with market.store.writing() as tx, settlement.settling(tx, market.policy, now) as books:
+        settlement.bring_up_account(books, account_id)
         for edit in request:
             try:
-                _edit(tx, market, account_id, edit, now, key_id, settled)
+                _edit(books, account_id, edit, key_id)
                 reply.success_to_update_ids.append(edit.order_id)
             except (_ClocksRefused, Refused) as refused:
                 reply.failed_to_update_ids.append(edit.order_id)
                 if isinstance(refused, Refused) and refused.refusal is Refusal.TOO_LOW_PRICE:
                     reply.too_low_bid_ids.append(edit.order_id)
                 reasons[edit.order_id] = str(refused)
-        settlement.settle_again(tx, market.policy, settled, now)
     return msgspec.structs.replace(reply, reasons=reasons)
 
 
-def _edit(
-    tx: Connection,
-    market: Market,
-    account_id: int,
-    edit: EditGigaspotOrder,
-    now: int,
-    key_id: int | None,
-    settled: Settled,
-) -> None:
+def _edit(books: Books, account_id: int, edit: EditGigaspotOrder, key_id: int | None) -> None:
     """
     Raises:
         Refused, _ClocksRefused: nothing was written.
     """
-    order = orders.by_id(tx, edit.order_id)
+    order = books.order(edit.order_id)
     if order is None or order.account_id != account_id or order.kind is not Kind.GIGASPOT:
         raise Refused(Refusal.ORDER_DONT_EXIST)
     if order.state is State.ENDED:
         raise Refused(Refusal.ORDER_NOT_ACTIVE)
-    server = servers.by_id(tx, order.server_id)
+    server = servers.by_id(books.tx, order.server_id)
     assert server is not None
     assert server.gigaspot is not None
     price = money.from_wire(edit.price)
     if price != order.price and price < server.gigaspot.min_bid:
         raise Refused(Refusal.TOO_LOW_PRICE)
-    check_own_limit(tx, order, price, key_id)
+    check_own_limit(books.tx, order, price, key_id)
     if edit.oc is not None and edit.oc != order.deployment.clocks:
-        order = _set_clocks(tx, order, _clocks(server, edit.oc), now)
-    reprice(tx, market, order, price, now, settled)
+        order = _set_clocks(books, order, _clocks(server, edit.oc))
+    reprice(books, order, price)
 
 
-def _set_clocks(tx: Connection, order: Order, clocks: list[GpuClocks], now: int) -> Order:
+def _set_clocks(books: Books, order: Order, clocks: list[GpuClocks]) -> Order:
     deployment = msgspec.structs.replace(order.deployment, clocks=clocks)
     order = msgspec.structs.replace(order, deployment=deployment)
-    orders.save(tx, order)
+    books.put(order)
     if order.holds:
-        servers.assignments_changed(tx, order.server_id)
+        servers.assignments_changed(books.tx, order.server_id)
     events.append(
-        tx,
+        books.tx,
         events.Kind.ORDER_CHANGED,
-        now,
+        books.now,
         account_id=order.account_id,
         server_id=order.server_id,
         order_id=order.id,
@@ -249,15 +237,13 @@ def _set_clocks(tx: Connection, order: Order, clocks: list[GpuClocks], now: int)
 def cancel_orders(market: Market, account_id: int, request: CancelOrders, now: int) -> CancelOrdersReply:
     """End many of one's own orders, of any kind. An id that is named twice counts once."""
     reasons: dict[int, str] = {}
-    with market.store.writing() as tx:
-        settled: Settled = set()
-        settlement.settle_account(tx, market.policy, account_id, now, settled)
+    with market.store.writing() as tx, settlement.settling(tx, market.policy, now) as books:
+        settlement.bring_up_account(books, account_id)
         for order_id in dict.fromkeys(request.order_ids):
             try:
-                cancel(tx, market, account_id, order_id, now, settled)
+                cancel(books, account_id, order_id)
             except Refused as refused:
                 reasons[order_id] = str(refused)
-        settlement.settle_again(tx, market.policy, settled, now)
     return CancelOrdersReply(code=0, failed_to_cancel=list(reasons), reasons=reasons)
 
 
@@ -321,11 +307,11 @@ def _end_bids(tx: Connection, market: Market, server_id: int, now: int, detail: 
     """End all bids on a machine, those that wait first: none of them is to win now."""
     bids = [order for order in orders.active_on_server(tx, server_id) if order.is_bid]
     for bid in sorted(bids, key=lambda bid: bid.holds):
-        settlement.settle(tx, market.policy, bid.account_id, bid.currency, now)
-        current = orders.by_id(tx, bid.id)
-        if current is not None and current.state is not State.ENDED:
-            settlement.end(tx, current, now, EndReason.CANCELLED, detail)
-            settlement.settle(tx, market.policy, bid.account_id, bid.currency, now)
+        with settlement.settling(tx, market.policy, now) as books:
+            settlement.bring_up(books, bid.account_id, bid.currency)
+            current = books.order(bid.id)
+            if current is not None and current.state is not State.ENDED:
+                settlement.end(books, current, now, EndReason.CANCELLED, detail)
 
 
 # The snapshot ---------------------------------------------------------------------------------------

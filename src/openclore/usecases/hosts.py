@@ -13,6 +13,7 @@ from ..store import events, ledger, orders, servers
 from . import settlement
 from .market import Market
 from .secrets import hashed, new_key
+from .settlement import settling
 
 _EVIDENCE_BATCH = 5_000
 
@@ -185,9 +186,10 @@ def _heard(tx: Connection, market: Market, server: Server, now: int) -> None:
         servers.heard(tx, {server.id: (server.seen_until, now)})
         return
     if server.online:
-        settlement.take_offline(tx, market.policy, server.id, now)
+        _take_offline(tx, market, server.id, now)
     servers.set_presence(tx, server.id, online=True, seen_until=now)
-    settlement.resume(tx, market.policy, server.id, now)
+    with settling(tx, market.policy, now) as books:
+        settlement.resume(books, server.id)
     events.append(tx, events.Kind.SERVER_ONLINE, now, account_id=server.account_id, server_id=server.id)
 
 
@@ -196,7 +198,12 @@ def _judge_silent(tx: Connection, market: Market, server_id: int, now: int) -> N
     server = servers.by_id(tx, server_id)
     after_seconds = market.policy.offline_after_seconds
     if server and server.online and not server_rules.continues(server.seen_until, now, after_seconds):
-        settlement.take_offline(tx, market.policy, server_id, now)
+        _take_offline(tx, market, server_id, now)
+
+
+def _take_offline(tx: Connection, market: Market, server_id: int, now: int) -> None:
+    with settling(tx, market.policy, now) as books:
+        settlement.take_offline(books, server_id)
 
 
 def _judge_lost(tx: Connection, market: Market, server_id: int, now: int) -> None:
@@ -204,12 +211,7 @@ def _judge_lost(tx: Connection, market: Market, server_id: int, now: int) -> Non
     server = servers.by_id(tx, server_id)
     if server and not server.online:
         for order in sorted(orders.active_on_server(tx, server_id), key=lambda order: order.holds):
-            _settle_order(tx, market, order, now)
-            _end(tx, market, order.id, now, EndReason.HOST_LOST, "the host was away for too long")
-
-
-def _settle_order(tx: Connection, market: Market, order: Order, now: int) -> None:
-    settlement.settle(tx, market.policy, order.account_id, order.currency, now)
+            _end(tx, market, order, now, EndReason.HOST_LOST, "the host was away for too long")
 
 
 def _take_in(tx: Connection, market: Market, server_id: int, containers: list[Container], now: int) -> None:
@@ -218,12 +220,11 @@ def _take_in(tx: Connection, market: Market, server_id: int, containers: list[Co
     if order is None or container is None:
         return
     if container.state == "failed":
-        _settle_order(tx, market, order, now)
-        _end(tx, market, order.id, now, EndReason.FAILED, container.detail)
+        _end(tx, market, order, now, EndReason.FAILED, container.detail)
         return
     moved = order_rules.after_report(order, container)
     if moved is not order:
-        orders.save(tx, moved)
+        orders.save(tx, [moved])
         events.append(
             tx,
             {
@@ -239,10 +240,10 @@ def _take_in(tx: Connection, market: Market, server_id: int, containers: list[Co
         )
 
 
-def _end(tx: Connection, market: Market, order_id: int, now: int, reason: EndReason, detail: str) -> None:
-    """End an order of a settled wallet, unless settling ended it already."""
-    order = orders.by_id(tx, order_id)
-    if order is not None and order.state is not State.ENDED:
-        settlement.end(tx, order, now, reason, detail)
-        _settle_order(tx, market, order, now)
-        settlement.reassign(tx, market.policy, order.server_id, now)
+def _end(tx: Connection, market: Market, order: Order, now: int, reason: EndReason, detail: str) -> None:
+    """End an order, unless it reached its end before."""
+    with settling(tx, market.policy, now) as books:
+        settlement.bring_up(books, order.account_id, order.currency)
+        current = books.order(order.id)
+        if current is not None and current.state is not State.ENDED:
+            settlement.end(books, current, now, reason, detail)

@@ -94,8 +94,8 @@ def _tell(tx: Connection, kind: events.Kind, limit: SpendLimit, now: int) -> Non
 def _row(tx: Connection, limit: SpendLimit, now: int) -> SpendLimitRow:
     running = [
         order
-        for order in orders.active_on_wallet(tx, limit.account_id, limit.currency)
-        if limit.key_id in (None, order.key_id)
+        for order in orders.active_of(tx, [limit.account_id])
+        if order.currency is limit.currency and limit.key_id in (None, order.key_id)
     ]
     posted = orders.charged(tx, limit.account_id, limit.currency, limit.key_id)
     names = {key.id: key.name for key in accounts.keys_of(tx, limit.account_id)}

@@ -24,14 +24,14 @@ from ..rules import billing, money
 from ..rules import orders as order_rules
 from ..rules import servers as server_rules
 from ..rules.orders import Deployment, EndReason, Kind, Order, State
-from ..rules.policy import OrderBounds
+from ..rules.policy import OrderBounds, Policy
 from ..rules.refused import InvalidInput, NotFound, Refused
-from ..rules.servers import DAY_SECONDS, Server, Visibility
+from ..rules.servers import DAY_SECONDS, Pricing, Server, Visibility
 from ..store import accounts, events, orders, rates, servers
 from ..store.accounts import Account
 from . import settlement
+from .books import Books
 from .market import Market
-from .settlement import Settled
 
 _DOCKERHUB_AUTH = re.compile(r"[^:\s]+:[^:\s]+")
 
@@ -75,7 +75,7 @@ def read_order(market: Market, account_id: int, order_id: int, now: int) -> Orde
         NotFound: it has no such order.
     """
     with market.store.reading() as tx:
-        order = _own(tx, account_id, order_id)
+        order = _own(orders.by_id(tx, order_id), account_id, order_id)
         (server,) = servers.by_ids(tx, [order.server_id])
         return _detail(tx, order, server, now)
 
@@ -88,30 +88,29 @@ def renew_lease(market: Market, account_id: int, order_id: int, request: RenewLe
         Refused: order_not_active.
     """
     with market.store.writing() as tx:
-        order = _own(tx, account_id, order_id)
-        settlement.settle(tx, market.policy, account_id, order.currency, now)
-        order = _own(tx, account_id, order_id)
-        server = servers.by_id(tx, order.server_id)
-        if order.state is State.ENDED or server is None:
-            raise Refused(Refusal.ORDER_NOT_ACTIVE)
-        lease_until = None if request.lease_seconds is None else now + request.lease_seconds
-        order = msgspec.structs.replace(order, lease_until=lease_until)
-        orders.save(tx, order)
-        events.append(
-            tx,
-            events.Kind.ORDER_LEASED,
-            now,
-            account_id=account_id,
-            server_id=order.server_id,
-            order_id=order.id,
-            lease_until=lease_until,
-        )
-        settlement.settle(tx, market.policy, account_id, order.currency, now)
+        order = _own(orders.by_id(tx, order_id), account_id, order_id)
+        with settlement.settling(tx, market.policy, now) as books:
+            settlement.bring_up(books, account_id, order.currency)
+            order = _own(books.order(order_id), account_id, order_id)
+            server = servers.by_id(tx, order.server_id)
+            if order.state is State.ENDED or server is None:
+                raise Refused(Refusal.ORDER_NOT_ACTIVE)
+            lease_until = None if request.lease_seconds is None else now + request.lease_seconds
+            order = msgspec.structs.replace(order, lease_until=lease_until)
+            books.put(order)
+            events.append(
+                tx,
+                events.Kind.ORDER_LEASED,
+                now,
+                account_id=account_id,
+                server_id=order.server_id,
+                order_id=order.id,
+                lease_until=lease_until,
+            )
         return _detail(tx, order, server, now)
 
 
-def _own(tx: Connection, account_id: int, order_id: int) -> Order:
-    order = orders.by_id(tx, order_id)
+def _own(order: Order | None, account_id: int, order_id: int) -> Order:
     if order is None or order.account_id != account_id:
         raise NotFound(f"you have no order {order_id}")
     return order
@@ -126,35 +125,28 @@ def cancel_order(market: Market, account_id: int, request: CancelOrder, now: int
     if request.issue is not None and len(request.issue) > ISSUE_LENGTH_MAX:
         raise Refused(Refusal.ISSUE_DESCRIPTION_TOO_LONG)
     with market.store.writing() as tx:
-        order = cancel(tx, market, account_id, int(request.id), now)
+        with settlement.settling(tx, market.policy, now) as books:
+            cancel(books, account_id, int(request.id))
         if request.issue:
-            orders.add_issue(tx, order.id, request.issue, now)
+            orders.add_issue(tx, int(request.id), request.issue, now)
 
 
-def cancel(
-    tx: Connection,
-    market: Market,
-    account_id: int,
-    order_id: int,
-    now: int,
-    settled: Settled | None = None,
-) -> Order:
+def cancel(books: Books, account_id: int, order_id: int) -> None:
     """End one's own order; the next bid gets its machine.
 
     Raises:
         Refused: not the caller's order (or none), or already ended.
     """
-    order = orders.by_id(tx, order_id)
+    books.read([account_id])
+    order = books.order(order_id)
     if order is None or order.account_id != account_id:
         raise Refused(Refusal.YOU_DONT_OWN_THIS_ORDER)
-    settlement.settle(tx, market.policy, account_id, order.currency, now, settled)
-    order = orders.by_id(tx, order.id)
+    settlement.bring_up(books, account_id, order.currency)
+    order = books.order(order_id)
     if order is None or order.state is State.ENDED:
         raise Refused(Refusal.ORDER_NOT_ACTIVE)
-    settlement.end(tx, order, now, EndReason.CANCELLED)
-    settlement.settle(tx, market.policy, account_id, order.currency, now, settled)
-    settlement.reassign(tx, market.policy, order.server_id, now, settled)
-    return order
+    settlement.end(books, order, books.now, EndReason.CANCELLED)
+    settlement.reassign(books)
 
 
 def my_orders(
@@ -176,13 +168,13 @@ def my_orders(
         found = orders.of_renter(tx, account_id, with_ended=request.return_completed, ended_since=ended_since)
         found = [order for order in found if order.created_at <= now - row_delay_seconds]
         machines = {s.id: s for s in servers.by_ids(tx, sorted({order.server_id for order in found}))}
-        limit = orders_max(market, accounts.by_id(tx, account_id))
+        limit = orders_max(market.policy, accounts.by_id(tx, account_id))
     rows = [_row(order, machines[order.server_id], now) for order in found]
     return MyOrdersReply(code=0, orders=rows, limit=limit)
 
 
-def orders_max(market: Market, account: Account) -> int:
-    return market.policy.orders_max if account.orders_max is None else account.orders_max
+def orders_max(policy: Policy, account: Account) -> int:
+    return policy.orders_max if account.orders_max is None else account.orders_max
 
 
 def _rent(
@@ -203,67 +195,74 @@ def _rent(
         raise InvalidInput("spotprice: a spot order needs its bid, per day in its currency")
     if kind is Kind.ON_DEMAND:
         bid = None
-    settlement.settle_account(tx, market.policy, account_id, now)
-    settlement.settle_holder(tx, market.policy, request.renting_server, now)
-    account = accounts.by_id(tx, account_id)
-    server = servers.by_id(tx, request.renting_server)
-    present = orders.active_on_server(tx, request.renting_server)
-    prices = server_rules.in_force(server.settings, rates.pegged(tx)) if server else {}
+    with settlement.settling(tx, market.policy, now) as books:
+        settlement.bring_up_account(books, account_id)
+        settlement.bring_up_holder(books, request.renting_server)
+        account = accounts.by_id(tx, account_id)
+        server = books.server(request.renting_server)
+        currency, prices = _admitted(books, account, server, request, bid)
+        assert server is not None
+        if request.dockerhub_auth and not _DOCKERHUB_AUTH.fullmatch(request.dockerhub_auth):
+            raise Refused(DOCKERHUB_AUTH_INVALID, message='dockerhub_auth: must be "user:token"')
+        pegged = server.settings.pegged.get(currency)
+        order = enter(
+            books,
+            server,
+            Order(
+                **terms(books, account, server, currency, kind),
+                image=request.image,
+                price=prices[currency].on_demand if bid is None else bid,
+                original_price_usd=pegged.on_demand if pegged and bid is None else None,
+                deployment=_deployment(request, server),
+                key_id=key_id,
+                spend_max=spend_max,
+                lease_until=lease_until,
+            ),
+        )
+    made = books.order(order.id)
+    assert made is not None
+    return made, server
+
+
+def _admitted(
+    books: Books, account: Account, server: Server | None, request: CreateOrder, bid: int | None
+) -> tuple[Currency, dict[Currency, Pricing]]:
+    """The currency in which an order may be made, and the prices of its server.
+
+    Raises:
+        Refused: it may not be made.
+    """
+    present = books.active_on(request.renting_server)
+    prices = server_rules.in_force(server.settings, rates.pegged(books.tx)) if server else {}
+    today = books.now // DAY_SECONDS * DAY_SECONDS
+    per_day_max = books.policy.orders_per_day_max
     currency = order_rules.admit(
         order_rules.Wish(
-            account_id=account_id,
+            account_id=account.id,
             currency=request.currency,
-            server_exists=server is not None and _visible(server, account_id),
+            server_exists=server is not None and _visible(server, account.id),
             bid=bid,
             required_price=_amount("required_price", request.required_price),
-            required_price_is_exact=market.policy.required_price == "exact",
+            required_price_is_exact=books.policy.required_price == "exact",
             host_id=server.account_id if server else 0,
             server_online=server.online if server else False,
             on_gigaspot=server is not None and server.gigaspot is not None,
             rented=any(not order.is_bid for order in present),
-            has_bid=any(order.is_bid and order.account_id == account_id for order in present),
+            has_bid=any(order.is_bid and order.account_id == account.id for order in present),
             prices=prices,
-            active_orders=orders.count_active(tx, account_id),
-            orders_max=orders_max(market, account),
-            orders_today=orders.made_since(tx, account_id, now // DAY_SECONDS * DAY_SECONDS),
-            orders_per_day_max=market.policy.orders_per_day_max,
+            active_orders=len(books.active_of(account.id)),
+            orders_max=orders_max(books.policy, account),
+            orders_today=orders.made_since(books.tx, account.id, today) if per_day_max else 0,
+            orders_per_day_max=per_day_max,
         )
     )
-    assert server is not None
-    if request.dockerhub_auth and not _DOCKERHUB_AUTH.fullmatch(request.dockerhub_auth):
-        raise Refused(DOCKERHUB_AUTH_INVALID, message='dockerhub_auth: must be "user:token"')
-    pegged = server.settings.pegged.get(currency)
-    order = enter(
-        tx,
-        market,
-        server,
-        Order(
-            **terms(tx, market, account, server, currency, kind, now),
-            image=request.image,
-            price=prices[currency].on_demand if bid is None else bid,
-            original_price_usd=pegged.on_demand if pegged and bid is None else None,
-            deployment=_deployment(request, server),
-            key_id=key_id,
-            spend_max=spend_max,
-            lease_until=lease_until,
-        ),
-        now,
-    )
-    return order, server
+    return currency, prices
 
 
-def terms(
-    tx: Connection,
-    market: Market,
-    account: Account,
-    server: Server,
-    currency: Currency,
-    kind: Kind,
-    now: int,
-) -> dict[str, Any]:
+def terms(books: Books, account: Account, server: Server, currency: Currency, kind: Kind) -> dict[str, Any]:
     """What the market decides about a new order: parties, fees, times."""
-    fees, is_bid = market.policy.fees, kind is not Kind.ON_DEMAND
-    host = accounts.by_id(tx, server.account_id)
+    fees, is_bid = books.policy.fees, kind is not Kind.ON_DEMAND
+    host = accounts.by_id(books.tx, server.account_id)
     return {
         "id": 0,
         "account_id": account.id,
@@ -275,17 +274,15 @@ def terms(
         "host_fee": fees.host_basis_points(currency, bid=is_bid, poh_stake=host.poh_stake),
         "creation_fee": money.from_wire(fees.creation.get(currency, 0)),
         "creation_grace_seconds": fees.creation_grace_seconds,
-        "created_at": now,
-        "posted_at": now,
+        "created_at": books.now,
+        "posted_at": books.now,
         "mrl_seconds": server.settings.mrl_hours * 3_600,
         "public_address": server.public_address,
     }
 
 
-def enter(
-    tx: Connection, market: Market, server: Server, order: Order, now: int, settled: Settled | None = None
-) -> Order:
-    """Bring a new order of a settled account to its server; the order as it is then.
+def enter(books: Books, server: Server, order: Order) -> Order:
+    """Bring a new order of a settled account to its server; the order with its id.
 
     An order on demand takes the machine at once, from a bid if one has it. A bid waits, unless it is the
     best.
@@ -293,24 +290,24 @@ def enter(
     Raises:
         Refused: not_enough_balance or spend_limit_reached.
     """
-    running = msgspec.structs.replace(order, active_since=now, began=True)
-    settlement.settle(tx, market.policy, order.account_id, order.currency, now, settled)
-    settlement.afford(tx, running, max(1, billing.cost(running, now).charge), order.creation_fee)
-    freed: list[int] = []
+    running = msgspec.structs.replace(order, active_since=books.now, began=True)
+    books.expect(order.host_id)
+    settlement.bring_up(books, order.account_id, order.currency)
+    settlement.afford(books, running, max(1, billing.cost(running, books.now).charge), order.creation_fee)
     if order.is_bid:
-        order = orders.add(tx, msgspec.structs.replace(order, state=State.WAITING))
+        order = books.add(msgspec.structs.replace(order, state=State.WAITING))
     else:
-        holder = orders.holder(tx, server.id)
+        holder = books.holder(server.id)
         if holder is not None:
-            freed = settlement.outbid(tx, market.policy, holder, now, settled)
-        order = orders.add(tx, running)
-        servers.assignments_changed(tx, server.id)
+            settlement.outbid(books, holder)
+        order = books.add(running)
+        servers.assignments_changed(books.tx, server.id)
     if order.deployment.ports:
-        servers.set_last_port(tx, server.id, order.deployment.ports[-1].public)
+        servers.set_last_port(books.tx, server.id, order.deployment.ports[-1].public)
     events.append(
-        tx,
+        books.tx,
         events.Kind.ORDER_CREATED,
-        now,
+        books.now,
         account_id=order.account_id,
         server_id=server.id,
         order_id=order.id,
@@ -318,12 +315,8 @@ def enter(
         price=money.to_text(order.price),
         currency=order.currency,
     )
-    settlement.settle(tx, market.policy, order.account_id, order.currency, now, settled)
-    for server_id in (server.id, *freed):
-        settlement.reassign(tx, market.policy, server_id, now, settled)
-    made = orders.by_id(tx, order.id)
-    assert made is not None
-    return made
+    settlement.reassign(books, server.id)
+    return order
 
 
 def _visible(server: Server, account_id: int) -> bool:

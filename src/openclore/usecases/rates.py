@@ -21,8 +21,9 @@ def set_rate(market: Market, currency: Currency, usd: int, now: int) -> None:
     with market.store.writing() as tx:
         rates.put(tx, currency, usd, now)
         events.append(tx, events.Kind.RATES_SET, now, currency=currency, usd=money.to_text(usd))
-        for server_id in orders.contested(tx):
-            settlement.reassign(tx, market.policy, server_id, now)
+        with settlement.settling(tx, market.policy, now) as books:
+            for server_id in orders.contested(tx):
+                settlement.reassign(books, server_id)
 
 
 def repeg(market: Market, now: int) -> None:

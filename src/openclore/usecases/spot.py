@@ -12,8 +12,8 @@ from ..rules.refused import Refused
 from ..rules.servers import Visibility
 from ..store import events, limits, orders, rates, servers
 from . import settlement
+from .books import Books
 from .market import Market
-from .settlement import Settled
 
 
 def spot_marketplace(market: Market, account_id: int, request: SpotMarketplace) -> SpotMarketplaceReply:
@@ -61,12 +61,12 @@ def set_spot_price(
         Refused: as the protocol names it; nothing changed.
     """
     price = money.of_member("desired_price", request.desired_price)
-    with market.store.writing() as tx:
-        order = orders.by_id(tx, request.order_id)
+    with market.store.writing() as tx, settlement.settling(tx, market.policy, now) as books:
+        order = books.order(request.order_id)
         if order is None or order.account_id != account_id or order.kind is not Kind.SPOT:
             raise Refused(Refusal.ORDER_DONT_EXIST)
-        settlement.settle(tx, market.policy, account_id, order.currency, now)
-        order = orders.by_id(tx, order.id)
+        settlement.bring_up(books, account_id, order.currency)
+        order = books.order(order.id)
         if order is None or order.state is State.ENDED:
             raise Refused(Refusal.ORDER_DONT_EXIST)
         server = servers.by_id(tx, order.server_id)
@@ -76,7 +76,7 @@ def set_spot_price(
         floor = pricing.spot if pricing and pricing.accepted else order.price
         spot_rules.check_reprice(order, price, floor, market.policy.spot, now)
         check_own_limit(tx, order, price, key_id)
-        reprice(tx, market, order, price, now)
+        reprice(books, order, price)
 
 
 def check_own_limit(tx: Connection, order: Order, price: int, key_id: int | None) -> None:
@@ -91,22 +91,19 @@ def check_own_limit(tx: Connection, order: Order, price: int, key_id: int | None
         )
 
 
-def reprice(
-    tx: Connection, market: Market, order: Order, price: int, now: int, settled: Settled | None = None
-) -> None:
+def reprice(books: Books, order: Order, price: int) -> None:
     """Put a bid of a settled wallet at another price, and see who has the machine then."""
     if price == order.price:
         return
-    orders.save(tx, spot_rules.at_price(order, price, now))
+    books.put(spot_rules.at_price(order, price, books.now))
     events.append(
-        tx,
+        books.tx,
         events.Kind.ORDER_REPRICED,
-        now,
+        books.now,
         account_id=order.account_id,
         server_id=order.server_id,
         order_id=order.id,
         price=money.to_text(price),
         currency=order.currency,
     )
-    settlement.settle(tx, market.policy, order.account_id, order.currency, now, settled)
-    settlement.reassign(tx, market.policy, order.server_id, now, settled)
+    settlement.reassign(books, order.server_id)
