@@ -19,6 +19,7 @@ from ..server.webhooks import Sender
 from ..store import orders as orders_store
 from ..store.tables import webhooks as webhooks_table
 from ..usecases import accounts, hosts, webhooks
+from .changes import Changes
 from .faults import Fault, Faults
 from .hosts import Mishap
 from .ports import Sockets
@@ -62,12 +63,14 @@ class Stage:
         self._request_seconds = request_seconds
         self._sockets = Sockets()
         self._relisted_at = world.now
+        self._changes = Changes(world.market.store)
         self.closing = asyncio.Event()
         self._lock = asyncio.Lock()
         self._turning = asyncio.Lock()
         self._posting = asyncio.Lock()
         self._sender = Sender(service)
         self._seen: int | None = None
+        self._webhook_changes = Changes(world.market.store)
         self._has_webhooks = False
         world.each(HOUR_SECONDS, partial(keep_hour, service))
 
@@ -93,16 +96,16 @@ class Stage:
         if not 0 <= seconds <= TURN_SECONDS_MAX:
             raise InvalidInput(f"the clock turns by 0 to {TURN_SECONDS_MAX} seconds at once, not {seconds:g}")
         async with self._turning:
-            await self._post(to_the_end=True)
+            await self._post()
             self._clock.move(seconds)
             until = int(self._clock.read())
             arrived = False
             while not (arrived or self.closing.is_set()):
                 async with self._lock:
-                    self._has_webhooks = await asyncio.to_thread(self._any_webhooks)
+                    await self._look_for_webhooks()
                     arrived = await asyncio.to_thread(self.world.turn_to, until, self._breaks_off)
                     await self._after_change()
-                await self._post(to_the_end=True)
+                await self._post()
             self._clock.catch_up(self.world.now)
             return self.world.now
 
@@ -122,7 +125,8 @@ class Stage:
                 await self._pass()
                 await asyncio.to_thread(self._mind_agents)
             if not self._turning.locked():
-                await self._post(to_the_end=False)
+                async with self._posting:
+                    await self._sender.turn_safely()
 
     async def close(self) -> None:
         """Have everybody leave, and time stand still."""
@@ -221,7 +225,8 @@ class Stage:
 
     async def _after_change(self) -> None:
         """Show what changed: to those it concerns, on the marketplace, on the ports of this machine."""
-        await asyncio.to_thread(self._show)
+        if self._changes.any() or self._must_relist():
+            await asyncio.to_thread(self._show)
         failed: list[tuple[int, str]] = []
         await self._sockets.show(
             self.world.hosts.listening(), lambda order_id, reason: failed.append((order_id, reason))
@@ -232,14 +237,21 @@ class Stage:
     def _show(self) -> None:
         self.world.follow()
         self.service.catch_up()
-        if self.world.now - self._relisted_at >= RELIST_EVERY_SECONDS:
+        if self._must_relist():
             self.service.refresh(None)
             self._relisted_at = self.world.now
+
+    def _must_relist(self) -> bool:
+        return self.world.now - self._relisted_at >= RELIST_EVERY_SECONDS
 
     def _mind_agents(self) -> None:
         """What the server's loop does for machines that are real, and speak for themselves."""
         keep_evidence(self.service)
         hosts.sweep(self.world.market, self.world.now)
+
+    async def _look_for_webhooks(self) -> None:
+        if self._webhook_changes.any():
+            self._has_webhooks = await asyncio.to_thread(self._any_webhooks)
 
     def _any_webhooks(self) -> bool:
         with self.service.market.store.reading() as tx:
@@ -252,9 +264,12 @@ class Stage:
         self._seen = webhooks.fan_out(self.service.market, self._seen, self.world.now)
         return bool(webhooks.with_due(self.service.market, self.world.now))
 
-    async def _post(self, *, to_the_end: bool) -> None:
-        async with self._posting:
-            await (self._sender.send_due() if to_the_end else self._sender.turn_safely())
+    async def _post(self) -> None:
+        """Send every message that is due, and wait until that is done."""
+        await self._look_for_webhooks()
+        if self._has_webhooks:
+            async with self._posting:
+                await self._sender.send_due()
 
 
 def _refused_as_input(act: Callable[[], T]) -> T:

@@ -20,6 +20,7 @@ from ..store.tables import deliveries, events, ledger_accounts
 from ..usecases import rates, settlement
 from ..usecases.market import Market
 from .agenda import Agenda, Happening, liveliness
+from .changes import Changes
 from .founding import Founded
 from .hosts import Hosts
 from .machines import Machine
@@ -55,6 +56,10 @@ class World:
         self._usd = dict(usd)
         self._dice = Random(f"{seed}/world")
         self._cursor = 0
+        self._news = Changes(market.store)
+        self._dates = Changes(market.store)
+        self._wallet_due_at: int | None = None
+        self._message_at: int | None = None
         self.rivals: Rivals
         if script is None:
             self.rivals = Rivals(market, self.agenda, self.hosts.vouch, founded.rivals, machines, usd, seed)
@@ -88,7 +93,7 @@ class World:
 
     def follow(self) -> None:
         """Let those concerned learn of what happened on the market since the last time."""
-        while True:
+        while self._news.any():
             with self.market.store.reading() as tx:
                 happened = tx.execute(_EVENTS, {"cursor": self._cursor}).all()
             if not happened:
@@ -109,20 +114,25 @@ class World:
 
     def _next_at(self) -> int | None:
         """The next moment at which anything happens."""
-        with self.market.store.reading() as tx:
-            message_at = tx.execute(_NEXT_MESSAGE, {"now": self.now}).scalar()
-        times = [at for at in (self._wallet_due_at(), message_at, self.agenda.next_at) if at is not None]
+        self._look_up_dates()
+        dates = (self._wallet_due_at, self._message_at, self.agenda.next_at)
+        times = [at for at in dates if at is not None]
         return max(self.now, min(times)) if times else None
 
-    def _wallet_due_at(self) -> int | None:
-        with self.market.store.reading() as tx:
-            return tx.execute(_NEXT_DUE).scalar()
+    def _look_up_dates(self) -> None:
+        """When a wallet of the market is due, and its next message."""
+        is_past = self._message_at is not None and self._message_at <= self.now
+        if self._dates.any() or is_past:
+            with self.market.store.reading() as tx:
+                self._wallet_due_at = tx.execute(_NEXT_DUE).scalar()
+                self._message_at = tx.execute(_NEXT_MESSAGE, {"now": self.now}).scalar()
 
     def _live(self, at: int) -> None:
         self.now = at
         for happening in self.agenda.due(at):
             happening(at)
-        if (self._wallet_due_at() or at + 1) <= at:
+        self._look_up_dates()
+        if self._wallet_due_at is not None and self._wallet_due_at <= at:
             self.hosts.vouch(at)
             settlement.settle_due(self.market, at)
         self.follow()
