@@ -163,6 +163,9 @@ def test_damage_in_the_middle_is_told_with_what_can_be_kept(tmp_path: Path) -> N
     assert path.read_bytes() == content
     path.write_bytes(content[:whole])
     assert len(read(path).scenes) == 1
+    path.write_bytes(b"notes")
+    with pytest.raises(HistoryError, match="is no history; openclore market record FILE writes one"):
+        read(path)
 
 
 def test_other_files_are_refused_and_not_written_to(tmp_path: Path) -> None:

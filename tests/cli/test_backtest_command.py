@@ -46,7 +46,8 @@ def test_a_rehearsal_from_the_command_line(openclore: OpenClore, tmp_path: Path)
     result = openclore(None, *words, "--html", str(page), width=80)
     assert result.exit_code == 0, result.stderr
     assert "Two servers for a morning, told of in" in result.stdout
-    assert "Price changes  1" in result.stdout
+    assert "Price changes  1 by the file" in result.stdout
+    assert "says little about a week" in result.stderr
     assert all(len(line) <= 80 for line in result.stdout.splitlines())
     assert "rig-1" in page.read_text()
     report = json.loads(openclore(None, *words, "--json", "--every", "1h").stdout)

@@ -65,7 +65,7 @@ def test_a_lower_price_earns_what_others_had(hosts_day: Report) -> None:
     host = hosts_day.host
     assert host is not None
     server = host.servers["rig-1"]
-    assert (server.price_first, server.price_last) == (5.0, 5.0)
+    assert (server.price_first, server.price_last) == (8.0, 5.0)
     assert server.price_changes == host.price_changes == 1
     assert server.occupancy == pytest.approx(24 / 47, abs=0.01)
     # 12 h at 5 $ a day, less the fees of hosts: 5 % and 15 % for dollars.
@@ -139,6 +139,24 @@ def test_the_page_needs_nothing_else(hosts_day: Report, renters_day: Report) -> 
         assert found.tags.count("svg") == (3 if report.host else 2)
         assert "nan" not in text.lower().replace("nance", "")
     assert "2.00 $" in Reader(page(hosts_day)).words
+
+
+def test_a_short_history_has_hours_under_its_plots_and_is_said_to_be_short(hosts_day: Report) -> None:
+    assert hosts_day.until - hosts_day.start == 47 * EVERY
+    found = Reader(page(hosts_day)).words
+    assert "This history is short." in found
+    assert found.count("09:00") == found.count("21:00") == 3, "under each plot"
+    longer = msgspec.structs.replace(hosts_day, until=hosts_day.start + 86_400)
+    assert "This history is short." not in Reader(page(longer)).words
+
+
+def test_what_the_file_can_not_mean_is_a_note(folder: Path) -> None:
+    text = CHEAPER.replace('"rig-*"', '"rig-*", "nobody-*"')
+    report = backtest(file_of(text), history_of(folder / "notes", a_day_at(8.0)[:6], [rig(1)]))
+    assert report.notes == {
+        'pricing.rigs: no server is named "nobody-*"; there is rig-1': report.rounds,
+    }
+    assert "nobody-*" in Reader(page(report)).words
 
 
 def test_what_a_history_says_is_text_on_the_page(hosts_day: Report) -> None:

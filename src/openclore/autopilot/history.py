@@ -350,11 +350,17 @@ def _lines(file: Any, path: Path) -> Iterator[tuple[bytes, int]]:
             try:
                 text.append(frame.decompress(chunk))
             except zstandard.ZstdError:
-                raise HistoryError(
-                    f"{path} is no history, or damaged after byte {end}; what comes before can be kept with: "
-                    f"head -c {end} {path}"
-                ) from None
+                raise HistoryError(_damaged(path, end)) from None
             end += len(chunk)
         waiting = frame.unused_data
         end -= len(waiting)
         yield b"".join(text), end
+
+
+def _damaged(path: Path, end: int) -> str:
+    if end == 0:
+        return f"{path} is no history; openclore market record FILE writes one"
+    return (
+        f"{path} is damaged after byte {end}; what comes before can be kept in another file:"
+        f" head -c {end} {path} > FILE"
+    )

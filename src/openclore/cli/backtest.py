@@ -35,6 +35,7 @@ FLEETS = [
     Column("ORDERS", rank=4, justify="right"),
     Column("ENDED", rank=5, flexible=True),
 ]
+NOTES_MAX = 5
 
 
 @guarded
@@ -134,7 +135,7 @@ def _show(report: "Report") -> None:
                     ("Earned", f"{_usd(host.usd)} $; {_usd(host.recorded_usd)} $ at the prices before"),
                     ("", ", ".join(f"{price(paid, name)} {name}" for name, paid in host.earned.items())),
                     ("Rented", f"{percent(host.occupancy)}; {percent(host.recorded_occupancy)} before"),
-                    ("Price changes", host.price_changes),
+                    ("Price changes", f"{host.price_changes} by the file"),
                 ]
                 if host
                 else []
@@ -164,6 +165,8 @@ def _show(report: "Report") -> None:
         ]
         show_table(SERVERS, rows, empty="")
         say("Before: the same market at the prices that the history has for your servers.")
+        if any(not one.price_changes and one.price_first != one.price_last for one in host.servers.values()):
+            say("A price that moved without a change is one in coins: it follows the rates.")
     if report.fleets:
         show_table(
             FLEETS,
@@ -181,6 +184,20 @@ def _show(report: "Report") -> None:
             ],
             empty="",
         )
+    _show_notes(report)
+
+
+def _show_notes(report: "Report") -> None:
+    from openclore.sandbox.report import SHORT_SECONDS
+
+    for text, count in list(report.notes.items())[:NOTES_MAX]:
+        rounds = "every round" if count == report.rounds else f"{count} of {report.rounds} rounds"
+        say(f"{text} ({rounds})")
+    if len(report.notes) > NOTES_MAX:
+        say(f"{len(report.notes) - NOTES_MAX} more notes are in --html and --json.")
+    span = report.until - report.start
+    if span < SHORT_SECONDS:
+        say(f"The history spans {words_of(span)}: what comes of less than a day says little about a week.")
 
 
 def _usd(earned: float) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from ..api.offers import Offer
 from ..api.orders import Order as OrderRow
 from ..api.specs import Specs
-from ..autopilot.actions import Outcome, SetSettings
+from ..autopilot.actions import Change, Outcome, SetSettings, without_figures
 from ..autopilot.file import Check, File, Fleet, PriceAbove, PriceBelow, Scale, Span
 from ..autopilot.history import History
 from ..autopilot.memory import AlertsMemory, Memory, Message
@@ -38,7 +38,8 @@ MESSAGES_MAX = 200
 class ServerReport(msgspec.Struct, frozen=True, kw_only=True):
     """One of our servers. Dollars; prices per day on demand; `occupancy` is the share of time it was rented.
 
-    `recorded_*` is what comes of it at the prices it had in the history.
+    `recorded_*` is what comes of it at the prices it had in the history. `price_changes` are those by the
+    file, `price_first` is the price before the first of them. Prices in coins move with the rates besides.
     """
 
     gpu: str
@@ -89,6 +90,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         every_seconds: between two rounds.
         host, fleets: what our servers earned, and what each fleet cost.
         alerts: kind to how many were said; `messages` are the first of them.
+        notes: what the file could not do or mean, and in how many rounds that was so.
         not_done: why actions were not carried out, and how many.
         times, curves: figures at each round by name: dollars so far, shares, prices, machines.
     """
@@ -105,6 +107,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     fleets: dict[str, FleetReport]
     alerts: dict[str, int]
     messages: list[Message]
+    notes: dict[str, int]
     not_done: dict[str, int]
     times: list[int]
     curves: dict[str, list[float | None]]
@@ -160,6 +163,7 @@ def backtest(
         fleets={name: _fleet_report(name, book) for name in file.fleets},
         alerts=dict(sorted(Counter(message.kind for message in postman.messages).items())),
         messages=postman.messages[:MESSAGES_MAX],
+        notes={notebook.note_texts[key]: count for key, count in notebook.notes.most_common()},
         not_done=dict(notebook.not_done.most_common()),
         times=book.times,
         curves=book.curves | ({"earned at recorded prices": recorded.curves["earned"]} if recorded else {}),
@@ -252,7 +256,7 @@ def _host_report(script: Script, book: Book, recorded: Book, notebook: "_Noteboo
                 occupancy=book.occupancy([server_id]),
                 recorded_occupancy=recorded.occupancy([server_id]),
                 price_changes=changes[name],
-                price_first=book.curves[f"price of {name}"][0],
+                price_first=recorded.curves[f"price of {name}"][0],
                 price_last=book.curves[f"price of {name}"][-1],
             )
             for server_id, name in sorted(script.mine.items(), key=lambda one: one[1])
@@ -294,21 +298,36 @@ class _Notebook:
         self.memory = Memory(name="backtest")
         self.price_changes: Counter[str] = Counter()
         self.not_done: Counter[str] = Counter()
+        self.notes: Counter[str] = Counter()
+        self.note_texts: dict[str, str] = {}
 
     def keep(self, memory: Memory, outcome: Outcome | None = None, known: Known | None = None) -> None:
         self.memory = memory
+        for note in known.notes if known else ():
+            if not note.drift:
+                self._note(f"{note.for_}: {note.text}")
         if outcome is None:
             return
         action = outcome.action
         if not outcome.done:
             self.not_done[outcome.error or outcome.detail] += 1
-        elif isinstance(action, SetSettings) and "pricing." in action.for_:
+        elif isinstance(action, SetSettings) and any(map(_is_price, action.changes)):
             self.price_changes[action.server] += 1
+
+    def _note(self, text: str) -> None:
+        """Those in which only figures differ are one, told by the first of them."""
+        key = without_figures(text)
+        self.note_texts.setdefault(key, text)
+        self.notes[key] += 1
 
     def orders(self) -> dict[int, str]:
         """Order id to fleet, of those that fleets hold."""
         fleets = self.memory.fleets
         return {order_id: name for name, fleet in fleets.items() for order_id in fleet.machines}
+
+
+def _is_price(change: Change) -> bool:
+    return change.member == "usd_pricing" or change.member.endswith(("_on_demand", "_spot"))
 
 
 class _Postman:

@@ -14,7 +14,10 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 26
 POINTS_MAX = 800
 COLOURS = 8
 DAY_SECONDS = 86_400
-DAY_LABELS_MAX = 8
+SHORT_SECONDS = DAY_SECONDS
+"""A history that spans less says little about what a file does day by day."""
+LABELS_MAX = 8
+LABEL_STEPS_SECONDS = (60, 300, 900, 3_600, 3 * 3_600, 6 * 3_600, 12 * 3_600, DAY_SECONDS)
 
 
 class Line(NamedTuple):
@@ -48,10 +51,13 @@ def page(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    short = report.until - report.start < SHORT_SECONDS
     environment.filters |= {"usd": usd, "percent": percent, "date": date}
     frame = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT}
     frame |= {"top": TOP, "bottom": HEIGHT - BOTTOM}
-    return environment.get_template("report.html").render(report=report, plots=list(plots(report)), **frame)
+    return environment.get_template("report.html").render(
+        report=report, plots=list(plots(report)), short=short, **frame
+    )
 
 
 def usd(value: float | None) -> str:
@@ -120,12 +126,11 @@ def _plot(title: str, times: Sequence[int], curves: Mapping[str, Sequence[float 
         for number, (name, values) in enumerate(curves.items())
     ]
     summary = "; ".join(f"{line.name}: {line.last} at the end" for line in lines)
-    days = _days(times)
     return Plot(
         title,
         summary,
         lines,
-        [Tick(round(x(at), 1), f"{datetime.fromtimestamp(at, UTC):%d %b}") for at in days],
+        [Tick(round(x(at), 1), label) for at, label in _moments(times)],
         [Tick(round(y(step), 1), _figure(step)) for step in steps],
     )
 
@@ -161,11 +166,15 @@ def _steps(low: float, high: float) -> list[float]:
     return [round(number * size, 10) for number in range(start, max(end, start + 1) + 1)]
 
 
-def _days(times: Sequence[int]) -> list[int]:
-    """Some midnights."""
-    first = -(-times[0] // DAY_SECONDS) * DAY_SECONDS
-    midnights = list(range(first, times[-1] + 1, DAY_SECONDS))
-    return midnights[:: -(-len(midnights) // DAY_LABELS_MAX) or 1]
+def _moments(times: Sequence[int]) -> list[tuple[int, str]]:
+    """Some round moments (UTC) and how they are written: full hours or minutes, of longer times midnights."""
+    span = times[-1] - times[0]
+    step = next((step for step in LABEL_STEPS_SECONDS if span / step <= LABELS_MAX), DAY_SECONDS)
+    form = "%d %b" if step == DAY_SECONDS else "%H:%M" if span < DAY_SECONDS else "%d %b %H:%M"
+    first = -(-times[0] // step) * step
+    found = list(range(first, times[-1] + 1, step))
+    found = found[:: -(-len(found) // LABELS_MAX) or 1]
+    return [(at, f"{datetime.fromtimestamp(at, UTC):{form}}") for at in found]
 
 
 def _figure(value: float | None) -> str:
