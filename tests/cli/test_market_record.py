@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from typer.testing import Result
+from typer.testing import CliRunner, Result
 
 from openclore.autopilot.history import read
+from openclore.cli.main import app
 from openclore.sandbox import Sandbox
 from tests.processes import Process, until
 
@@ -38,6 +39,22 @@ def test_one_observation_is_appended_and_told(openclore: OpenClore, tmp_path: Pa
     assert [sorted(scene.offers) for scene in history.scenes] == [[1, 2], [1]]
     assert history.scenes[0].wallets == {"bitcoin": 0.5}
     assert history.scenes[0].servers["rig"].init_token is None
+
+
+@pytest.mark.clore_sandbox(servers=5)
+def test_a_market_whose_clock_is_turned_is_recorded_at_its_own_time(
+    clore_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    words = ["market", "record", str(tmp_path / "h"), "--once", "--base-url", clore_sandbox.base_url]
+    times = []
+    for _ in range(3):
+        assert CliRunner().invoke(app, words).exit_code == 0
+        times.append(clore_sandbox.clock.now)
+        clore_sandbox.clock.turn(hours=6)
+    recorded = [scene.at for scene in read(tmp_path / "h").scenes]
+    assert all(0 <= now - at < 60 for now, at in zip(times, recorded, strict=True))
 
 
 def test_an_observation_that_fails_is_left_out(openclore: OpenClore, tmp_path: Path) -> None:

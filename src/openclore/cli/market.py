@@ -93,8 +93,8 @@ def _append(recorder: "Recorder", clore: "Clore", file: Path) -> str:
     """Look, write it down, and say what was written."""
     from openclore.autopilot.history import document
 
-    at = int(time.time())
     offers = clore.marketplace()
+    at = int(clore.market_date or time.time())
     own = clore.my_servers() if clore.key_digest else []
     wallets = {w.wire_name: w.available for w in clore.wallets()} if clore.key_digest else {}
     found = document(offers, own, {name: held for name, held in wallets.items() if name and held is not None})

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 from openclore.api.codes import Refusal
@@ -98,8 +97,5 @@ class During(NamedTuple):
     def of(cls, sent: Moment, answer: Answer, now: float) -> "During":
         """As HTTP answers date it, for our date may be wrong; `answer` came at `now` of our clock."""
         elapsed = now - sent.clock
-        try:
-            end = parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
-        except (ValueError, TypeError, OverflowError):
-            end = sent.date + elapsed
+        end = sent.date + elapsed if answer.date is None else answer.date
         return cls(end - elapsed - CLOCK_ALLOWANCE_SECONDS, end + CLOCK_ALLOWANCE_SECONDS)

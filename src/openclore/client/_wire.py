@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -44,6 +45,14 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def date(self) -> float | None:
+        """When it was given by the clock of who gave it (Unix s); None where it does not say."""
+        try:
+            return parsedate_to_datetime(self.headers.get("date", "")).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            return None
 
 
 def speaks(answer: Answer, *, success: bool = False) -> Speaks | None:

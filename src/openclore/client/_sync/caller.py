@@ -40,6 +40,7 @@ class Caller:
     Attributes:
         base_url: where the endpoints of the public API are.
         speaks: what the answers told about the market.
+        date: when the last answer was given, by the market's clock (Unix s); None where it does not say.
         key_digest: tells keys apart in names of files, without telling the key; empty without one.
     """
 
@@ -61,6 +62,7 @@ class Caller:
             warnings.warn(found.warning, stacklevel=3)
         self.base_url = found.base_url
         self.speaks = _wire.Speaks.UNKNOWN
+        self.date: float | None = None
         self.key_digest = hashlib.sha256(found.key.encode()).hexdigest()[:16] if found.key else ""
         self.sleep = sleep
         self.clock = clock
@@ -134,6 +136,7 @@ class Caller:
                 raise
             if sent is not None:
                 sent.note(*began)
+        self.date = answer.date
         self.speaks = _wire.speaks(answer) or self.speaks
         value = read(answer)
         self.speaks = _wire.speaks(answer, success=True) or self.speaks

@@ -123,6 +123,14 @@ class Clore(OpenMethods):
         """Whether the market is one of OpenClore's, with /open/v1; None before its first answer."""
         return self._caller.has_open
 
+    @property
+    def market_date(self) -> float | None:
+        """When the market gave its last answer by its own clock (Unix s), which in a sandbox can be turned.
+
+        None before the first answer, and where it does not say.
+        """
+        return self._caller.date
+
     def close(self) -> None:
         """Close the connections."""
         self._caller.close()
