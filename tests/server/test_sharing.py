@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
+from valkey.asyncio.connection import AbstractConnection
 
 from openclore.api.endpoints import CREATE_ORDER, MY_ORDERS, WALLETS
 from openclore.server import shared_limits, wakeups
@@ -169,6 +171,64 @@ def test_processes_wake_each_other_and_find_together_again(monkeypatch: pytest.M
 
     with a_valkey(free_port("127.0.0.1", 0)) as valkey:
         asyncio.run(test(valkey))
+
+
+@asynccontextmanager
+async def listening(valkey: RealValkey) -> AsyncIterator[tuple[Wakeups, asyncio.Event]]:
+    """One that tells, and what another one hears."""
+    heard = asyncio.Event()
+    both = [Wakeups(valkey.url, lambda: None), Wakeups(valkey.url, heard.set)]
+    running = [asyncio.create_task(one.run()) for one in both]
+    async with asyncio.timeout(20):
+        while not heard.is_set():
+            both[0].tell()
+            await asyncio.sleep(0.02)
+    yield both[0], heard
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+def test_who_listens_to_a_quiet_market_is_not_cut_off(
+    valkey: RealValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(AbstractConnection.__init__.__kwdefaults__, "socket_timeout", 0.05)
+
+    async def test() -> None:
+        async with listening(valkey) as (one, heard):
+            await asyncio.sleep(0.3)
+            heard.clear()
+            one.tell()
+            async with asyncio.timeout(wakeups.RETRY_SECONDS / 2):
+                await heard.wait()
+
+    with capture_logs() as logs:
+        asyncio.run(test())
+    assert logs == []
+
+
+def test_every_outage_is_logged_once_and_so_is_its_end(
+    valkey: RealValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeups, "TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(wakeups, "RETRY_SECONDS", 0.1)
+
+    async def test() -> None:
+        async def logged(count: int) -> None:
+            async with asyncio.timeout(10):
+                while len(logs) < count:
+                    one.tell()
+                    await asyncio.sleep(0.02)
+
+        async with listening(valkey) as (one, _):
+            for outage in (1, 2):
+                with valkey.paused():
+                    await logged(2 * outage - 1)
+                await logged(2 * outage)
+
+    with capture_logs() as logs:
+        asyncio.run(test())
+    assert [entry["log_level"] for entry in logs] == ["error", "info"] * 2
 
 
 def test_a_process_that_can_not_follow_the_log_asks_whether_a_key_is_still_good(

@@ -23,12 +23,15 @@ class Wakeups:
     """Made where the event loop runs. `heard` is called when another process says that something happened."""
 
     def __init__(self, url: str, heard: Callable[[], None]) -> None:
-        self._valkey = Valkey.from_url(url, socket_connect_timeout=TIMEOUT_SECONDS, socket_keepalive=True)
+        # Nothing may happen for hours. Who listens waits for as long; keepalive finds a peer that is gone.
+        self._valkey = Valkey.from_url(
+            url, socket_connect_timeout=TIMEOUT_SECONDS, socket_timeout=None, socket_keepalive=True
+        )
         self._name = secrets.token_hex(8).encode()
         self._heard = heard
         self._loop = asyncio.get_running_loop()
         self._news = asyncio.Event()
-        self._fails = False
+        self._failing: set[str] = set()
 
     def tell(self) -> None:
         """Something happened. Callable from any thread, waits for nothing."""
@@ -47,20 +50,18 @@ class Wakeups:
             try:
                 await work()
             except (ValkeyError, OSError, TimeoutError) as error:
-                if not self._fails:
+                if not self._failing:
                     log.error(
                         "Valkey fails, other processes notice changes within a second",
                         error=type(error).__name__,
                     )
-                self._fails = True
+                self._failing.add(work.__name__)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self) -> None:
         async with self._valkey.pubsub() as channel:
             await channel.subscribe(CHANNEL)
-            if self._fails:
-                log.info("Valkey answers again, other processes notice changes at once")
-            self._fails = False
+            self._works(self._listen)
             async for message in channel.listen():
                 if message["type"] == "message" and message["data"] != self._name:
                     self._heard()
@@ -71,3 +72,10 @@ class Wakeups:
             self._news.clear()
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await self._valkey.publish(CHANNEL, self._name)
+            self._works(self._publish)
+
+    def _works(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        if work.__name__ in self._failing:
+            self._failing.remove(work.__name__)
+            if not self._failing:
+                log.info("Valkey answers again, other processes notice changes at once")
