@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -187,6 +188,7 @@ def main() -> None:
             "There is no PostgreSQL wheel for this platform. Start a PostgreSQL of yours, and on it:\n"
             "    openclore serve --database-url postgresql+psycopg://user@host/name --port 8081"
         ) from None
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
     with tempfile.TemporaryDirectory(prefix="openclore-cluster-") as name, ExitStack() as ending:
         folder = Path(name)
         postgres = pgserver.get_server(folder / "postgres", cleanup_mode="stop")
@@ -213,14 +215,15 @@ def _say(cluster: Cluster) -> None:
         print("nginx        SKIPPED, it is not installed (Debian: apt-get install nginx-light)")
     else:
         print(f"nginx        {cluster.balancer.address}   the market, whichever process answers")
+    program = os.path.relpath(Path(sys.executable).with_name("openclore"))
     print(
         f"""
 In another terminal:
 
     export OPENCLORE_DATABASE_URL='{cluster.database_url}'
     export CLORE_BASE_URL={cluster.address}/v1
-    openclore admin account create ada@example.org
-    openclore admin key create ada@example.org
+    {program} admin account create ada@example.org
+    {program} admin key create ada@example.org
     kill -9 {cluster.replicas[0].process.pid}   # the market goes on
 
 Ctrl-C ends everything; nothing is kept.""",
