@@ -162,6 +162,30 @@ def test_what_fails_is_tried_again_after_growing_pauses(receiver):
     assert not office.memory.failing
 
 
+def test_why_somebody_could_not_be_told_is_told_without_the_address(receiver, closed_port):
+    office = Office(receiver)
+    office.say("one")
+    receiver.manners["a"] = "fail"
+    office.deliver()
+    office.file = msgspec.structs.replace(
+        office.file, notify=(f"json://user:s3cret@127.0.0.1:{closed_port}/token",)
+    )
+    office.deliver()
+    assert office.log == [
+        "Could not tell json (1): one (it answered HTTP 503); trying again later.",
+        "Could not tell json (1): one (Connection refused); trying again later.",
+    ]
+
+
+def test_a_notification_is_as_bad_as_its_worst_message(receiver):
+    office = Office(receiver)
+    for kinds in (("wallet_below",), ("back",), ("back", "test"), ("server_offline", "back")):
+        messages = tuple(Message(id=1, kind=kind, at=BEGIN, title=kind, body=".") for kind in kinds)
+        office.memory = AlertsMemory(outbox=(Parcel(messages=messages),))
+        office.deliver()
+    assert [letter["type"] for letter in letters(receiver)] == ["warning", "success", "success", "failure"]
+
+
 def test_a_dead_target_holds_nobody_up_and_gets_all_when_it_lives_again(receiver):
     office = Office(receiver, "a", "b")
     receiver.manners["a"] = "fail"
@@ -436,7 +460,11 @@ def test_a_real_receiver_hears_of(receiver, alert, looks, title, text):
 def test_a_test_goes_to_everybody_and_says_who_took_it(receiver):
     office = Office(receiver, "a", "b", fallback=("spare",))
     receiver.manners["b"] = "fail"
-    assert try_all(office.file) == [("json (1)", True), ("json (2)", False), ("json (fallback 1)", True)]
+    assert try_all(office.file) == [
+        ("json (1)", ""),
+        ("json (2)", "it answered HTTP 503"),
+        ("json (fallback 1)", ""),
+    ]
     assert titles(receiver, "a") == titles(receiver, "spare") == ["A test by openclore"]
     with pytest.raises(SetupError, match="address 1 of kind 'nonsense' can't be used"):
         try_all(File(notify=("nonsense://x",)))

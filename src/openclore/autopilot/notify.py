@@ -6,12 +6,13 @@ Addresses hold passwords: they are in no memory, log or error. A target is named
 
 import logging
 import queue
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -43,18 +44,26 @@ PAUSE_SECONDS = 15
 PAUSE_SECONDS_MAX = 600
 TEST_SECONDS = 30.0
 CONNECT_SECONDS = 3.0
+UNUSABLE = "its address can't be used"
 NO_ANSWER = "its host does not answer in time"
 REACH_SECONDS = 6.0
 """To find a host's address, and connect to it."""
 
 
+Tone = Literal["info", "success", "warning", "failure"]
+"""What Apprise calls the type of a notification; each is worse than those before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Somewhere to send messages. `id` names it in the memory without its address, which holds secrets."""
+    """Somewhere to send messages. `id` names it in the memory without its address, which holds secrets.
+
+    `send` takes a title, a text and their tone; it returns why they were not taken, "" if they were.
+    """
 
     id: str
     label: str
-    send: Callable[[str, str], bool] = field(repr=False)
+    send: Callable[[str, str, "Tone"], str] = field(repr=False)
     host: tuple[str, int] | None = field(repr=False)
 
 
@@ -76,7 +85,8 @@ def _target(url: str, number: str) -> Target:
             f"Notification address {number}{f' of kind {scheme!r}' if known else ''} can't be used."
             f" It must be an Apprise URL, such as {EXAMPLES}, one at a time."
         )
-    return Target(digest(url), f"{scheme} ({number})", _sender(channel), _host(channel[0]))
+    host = _host(channel[0])
+    return Target(digest(url), f"{scheme} ({number})", _sender(channel, host), host)
 
 
 def _channel(url: str) -> Any:
@@ -95,14 +105,26 @@ def _channel(url: str) -> Any:
     return channel
 
 
-def _sender(channel: Any) -> Callable[[str, str], bool]:
-    def send(title: str, body: str) -> bool:
+def _sender(channel: Any, host: tuple[str, int] | None) -> Callable[[str, str, Tone], str]:
+    def send(title: str, body: str, tone: Tone) -> str:
         try:
-            return bool(channel.notify(title=title, body=body))
-        except Exception:  # a plug-in's bug must not end what uses it
-            return False
+            result = channel.notify(title=title, body=body, notify_type=tone)
+        except Exception as error:  # a plug-in's bug must not end what uses it
+            return f"its plug-in failed ({type(error).__name__})"
+        return "" if result else _why(result, host)
 
     return send
+
+
+def _why(result: Any, host: tuple[str, int] | None) -> str:
+    """Why a service did not take a message: its words may repeat the address, so only figures are taken."""
+    statuses = [found[1] for entry in result.logs() if (found := _STATUS.search(entry.message))]
+    if statuses:
+        return f"it answered HTTP {statuses[-1]}"
+    return reached(host) or "it did not take it"
+
+
+_STATUS = re.compile(r"\berror=(\d{3})\b")
 
 
 def _host(plugin: Any) -> tuple[str, int] | None:
@@ -122,6 +144,19 @@ def _host(plugin: Any) -> tuple[str, int] | None:
 
 def _port(secure: bool) -> int:
     return 443 if secure else 80
+
+
+_TONES: dict[str, Tone] = {
+    **dict.fromkeys(("test", "more", "event", "server_rented", "server_free"), "info"),
+    **dict.fromkeys(("back", "sighted"), "success"),
+    **dict.fromkeys(("blind", "host_lost", "order_failed", "server_offline"), "failure"),
+}
+"""By kind of message; those of the other kinds are warnings."""
+
+
+def tone_of(parcel: Parcel) -> Tone:
+    """That of its worst message."""
+    return max((_TONES.get(one.kind, "warning") for one in parcel.messages), key=get_args(Tone).index)
 
 
 # Delivery -------------------------------------------------------------------------------------------
@@ -149,7 +184,7 @@ class Postman:
         self._date = date
         self._round_seconds = round_seconds
         self._lines: dict[str, _Line] = {}
-        self._results: queue.Queue[tuple[_Sending, bool]] = queue.Queue()
+        self._results: queue.Queue[tuple[_Sending, str]] = queue.Queue()
 
     def deliver(self, file: File, memory: AlertsMemory, keep: Callable[[AlertsMemory], None]) -> None:
         """Tell everybody what they lack, oldest first; `keep` hears of each delivery right after it."""
@@ -186,7 +221,7 @@ class Postman:
                     target = _target(url, f"{which}{number}")
                 except SetupError as problem:
                     self._tell(str(problem))
-                    target = Target(name, f"address {which}{number}", lambda title, body: False, None)
+                    target = Target(name, f"address {which}{number}", lambda *_: UNUSABLE, None)
                 self._lines[name] = _Line(target)
             lines.append(self._lines[name])
         return lines
@@ -214,7 +249,7 @@ class Postman:
         line.sending = sending
 
         def send() -> None:
-            self._results.put((sending, line.target.send(title, body + excuse)))
+            self._results.put((sending, line.target.send(title, body + excuse, tone_of(parcel))))
 
         threading.Thread(target=send, daemon=True, name=f"tell {line.target.label}").start()
 
@@ -231,20 +266,22 @@ class Postman:
         """With all deliveries that ended, of this round or of one before."""
         while True:
             try:
-                sending, told = self._results.get_nowait()
+                sending, why_not = self._results.get_nowait()
             except queue.Empty:
                 return memory
             line = sending.line
             if line.sending is not sending:  # given up before; it may be told twice
                 continue
             line.sending = None
-            if told:
+            if not why_not:
                 line.failures = 0
                 memory = delivered(memory, sending.parcel, line.target.id)
                 self._tell(f"Told {line.target.label}: {sending.title}")
             else:
                 memory = self._failed(line, memory)
-                self._tell(f"Could not tell {line.target.label}: {sending.title}; trying again later.")
+                self._tell(
+                    f"Could not tell {line.target.label}: {sending.title} ({why_not}); trying again later."
+                )
 
     def _give_up_waiting(self, line: "_Line", memory: AlertsMemory) -> AlertsMemory:
         sending = line.sending
@@ -300,16 +337,19 @@ def _excuse(messages: Messages, memory: AlertsMemory, targets: Sequence[_Line], 
 # Trying ---------------------------------------------------------------------------------------------
 
 
-def try_all(file: File) -> list[tuple[str, bool]]:
-    """Send one message to every target and fallback; by label, whether it was taken.
+def try_all(file: File) -> list[tuple[str, str]]:
+    """Send one message to every target and fallback; by label why it was not taken, "" if it was.
 
     Raises:
         SetupError: an address can't be used.
     """
     targets = [*targets_of(file.notify), *targets_of(file.messages.fallback, "fallback ")]
     title, body = "A test by openclore", "If you can read this, alerts reach you."
-    told = _at_once([lambda t=target: t.send(title, body) for target in targets], TEST_SECONDS)  # type: ignore[misc]
-    return [(target.label, bool(reached)) for target, reached in zip(targets, told, strict=True)]
+    told = _at_once([lambda t=target: t.send(title, body, "info") for target in targets], TEST_SECONDS)  # type: ignore[misc]
+    return [
+        (target.label, NO_ANSWER if why_not is None else why_not)
+        for target, why_not in zip(targets, told, strict=True)
+    ]
 
 
 def unreachable(file: File) -> list[str]:
@@ -330,9 +370,14 @@ def unreachable(file: File) -> list[str]:
 
 def reach(target: Target) -> str:
     """Connect to a target's host; why that fails, "" if it does not."""
-    if target.host is None:
+    return reached(target.host)
+
+
+def reached(place: tuple[str, int] | None) -> str:
+    """The same of a host and port; nothing is known of None."""
+    if place is None:
         return ""
-    host, port = _by_way_of(*target.host)
+    host, port = _by_way_of(*place)
     try:
         socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
     except TimeoutError:

@@ -214,11 +214,11 @@ def send_test(file: FilePath, json: options.Json = False) -> None:
 
     told = try_all(load(file))
     if json:
-        show_json([{"target": label, "told": reached} for label, reached in told])
+        show_json([{"target": label, "told": not why_not, "problem": why_not} for label, why_not in told])
     else:
-        for label, reached in told:
-            say(f"{label}: {'told' if reached else 'could not be told'}")
-    if not all(reached for _, reached in told):
+        for label, why_not in told:
+            say(f"{label}: {f'could not be told: {why_not}' if why_not else 'told'}")
+    if any(why_not for _, why_not in told):
         raise typer.Exit(1)
 
 
