@@ -5,14 +5,17 @@ import json
 import os
 import platform
 import sys
+import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from . import billing, commands, decoding, growth, hosts, orders, pace, reply, startup, wallets
-from .measure import FULL, QUICK, NotMeasured, Row
+from .measure import FULL, QUICK, NotMeasured, Row, Scale
 
 STORIES = {
     "reply": reply,
@@ -40,12 +43,24 @@ def main() -> None:
         return
     for name in asked.rows or STORIES:
         print(f"measuring {name} ...", file=sys.stderr)
-        results += STORIES[name].measure(scale)
+        results += _measured(name, scale)
     if asked.json:
         plain = [result.plain() for result in results]
         print(json.dumps({"machine": _machine(), "quick": asked.quick, "rows": plain}, indent=2))
     else:
         _show(results, quick=asked.quick)
+    if any(isinstance(result, NotMeasured) and result.failed for result in results):
+        sys.exit(1)
+
+
+def _measured(name: str, scale: Scale) -> Sequence[Row | NotMeasured]:
+    """The rows of a story; one that fails ends only itself."""
+    try:
+        return STORIES[name].measure(scale)
+    except Exception as error:
+        traceback.print_exc()
+        reason = f"failed: {type(error).__name__}: {error}"
+        return [NotMeasured(what=name, against="-", reason=reason, failed=True)]
 
 
 def _arguments() -> argparse.Namespace:
@@ -96,12 +111,19 @@ def _show(results: list[Row | NotMeasured], *, quick: bool) -> None:
         console.print("[bold]--quick: these figures only show that the benchmark runs[/]")
     for result in results:
         if isinstance(result, NotMeasured):
-            console.print(f"[bold red]NOT MEASURED: {result.what}: {result.reason}[/]")
+            console.print(f"NOT MEASURED: {result.what}: {result.reason}", style="bold red", markup=False)
 
 
 def _cells(result: Row | NotMeasured) -> list[str]:
     if isinstance(result, NotMeasured):
-        return [result.what, "-", "-", "-", f"[bold red]NOT MEASURED: {result.reason}[/]", result.against]
+        return [
+            result.what,
+            "-",
+            "-",
+            "-",
+            f"[bold red]NOT MEASURED: {escape(result.reason)}[/]",
+            result.against,
+        ]
     return [
         f"{result.what}\n[dim]{result.note}[/]",
         _figure(result.ours, result.unit),

@@ -106,15 +106,17 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class NotMeasured:
-    """A row whose peer is not here."""
+    """A row whose peer is not here, or one that `failed`."""
 
     what: str
     against: str
     reason: str
+    failed: bool = False
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
-        return {"what": self.what, "against": self.against, "not_measured": self.reason}
+        told = {"what": self.what, "against": self.against, "not_measured": self.reason}
+        return {**told, "failed": True} if self.failed else told
 
 
 def in_turns(ours: Callable[[], T], theirs: Callable[[], T], turns: int) -> tuple[list[T], list[T]]:

@@ -90,3 +90,20 @@ def test_growth_is_drawn_with_the_machine_named(tmp_path: Path) -> None:
         picture = (tmp_path / f"{name}.svg").read_text()
         assert figures["machine"]["processor"] in picture
         assert picture.count("<circle") == 2
+
+
+def test_a_row_that_fails_is_told_and_the_others_go_on() -> None:
+    broken = (
+        "import runpy, sys, bench.decoding\n"
+        "bench.decoding.measure = lambda scale: 1 / 0\n"
+        "sys.argv = ['bench', '--quick', '--json', '--rows', 'decoding', 'commands']\n"
+        "runpy.run_module('bench', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", broken], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    failed, *others = json.loads(done.stdout)["rows"]
+    assert failed["not_measured"] == "failed: ZeroDivisionError: division by zero"
+    assert others
+    assert "Traceback" in done.stderr
+    assert done.returncode == 1
