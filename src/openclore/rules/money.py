@@ -60,8 +60,9 @@ def to_text(amount: int) -> str:
     >>> to_text(1_250_000_000), to_text(-1), to_text(0)
     ('12.5', '-0.00000001', '0')
     """
-    text = f"{Decimal(amount).scaleb(-8):f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    whole, rest = divmod(abs(amount), SCALE)
+    text = f"{whole}.{rest:08d}".rstrip("0").rstrip(".") if rest else str(whole)
+    return f"-{text}" if amount < 0 else text
 
 
 def rounded(amount: int, decimals: int) -> int:

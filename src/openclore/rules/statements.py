@@ -6,6 +6,7 @@ docs/money.md has the formula for whoever computes it anew.
 """
 
 import re
+from functools import cache
 
 import msgspec
 
@@ -101,6 +102,7 @@ def parsed(words: str) -> Basis | None:
         return None
 
 
+@cache
 def _percent(basis_points: int) -> str:
     """
     >>> _percent(500), _percent(125)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, bindparam, select, union_all
 
 from ..api.currencies import Currency
 from ..rules import money
-from .rows import as_struct, inserting, updating
+from .rows import among, as_struct, as_structs, inserting, updating
 from .tables import ledger_accounts, transfers
 
 
@@ -118,7 +118,7 @@ def wallets_of(tx: Connection, account_id: int) -> dict[Currency, LedgerAccount]
 
 def accounts_of(tx: Connection, account_ids: Sequence[int]) -> list[LedgerAccount]:
     """All wallets of these accounts, and the market's own ledger accounts."""
-    return [_account(row) for row in tx.execute(_OF_ACCOUNTS, {"accounts": account_ids})]
+    return as_structs(tx.execute(_OF_ACCOUNTS, {"accounts": account_ids}), LedgerAccount)
 
 
 def wallets_due(tx: Connection, now: int) -> list[LedgerAccount]:
@@ -258,17 +258,8 @@ def chained(
 
     `amount` is below zero for the debit side, `balance` is what the account holds afterwards.
     """
-    parts = (
-        previous.hex(),
-        currency,
-        at,
-        kind,
-        reference,
-        money.to_text(amount),
-        money.to_text(balance),
-        how,
-    )
-    return sha256("|".join(map(str, parts)).encode()).digest()
+    said = f"{kind}|{reference}|{money.to_text(amount)}|{money.to_text(balance)}|{how}"
+    return sha256(f"{previous.hex()}|{currency}|{at}|{said}".encode()).digest()
 
 
 def every(tx: Connection) -> Iterator[LedgerAccount]:
@@ -342,7 +333,7 @@ _OF_NOBODY = select(ledger_accounts).where(
     ledger_accounts.c.currency == bindparam("currency"),
 )
 _OF_ACCOUNTS = union_all(
-    select(ledger_accounts).where(ledger_accounts.c.account_id.in_(bindparam("accounts", expanding=True))),
+    select(ledger_accounts).where(among(ledger_accounts.c.account_id, "accounts")),
     select(ledger_accounts).where(
         ledger_accounts.c.account_id.is_(None), ledger_accounts.c.kind == Kind.MARKET
     ),

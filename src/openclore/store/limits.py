@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select, update
 
 from ..api.currencies import Currency
 from ..api.open.limits import Period
-from .rows import as_struct
+from .rows import among, as_structs
 from .tables import spend_limits
 
 
@@ -51,14 +51,12 @@ def of_account(tx: Connection, account_id: int) -> list[SpendLimit]:
 
 def of_accounts(tx: Connection, account_ids: Sequence[int]) -> list[SpendLimit]:
     """The limits of these accounts and of their keys."""
-    return [as_struct(row, SpendLimit) for row in tx.execute(_OF_ACCOUNTS, {"accounts": account_ids})]
+    return as_structs(tx.execute(_OF_ACCOUNTS, {"accounts": account_ids}), SpendLimit)
 
 
 # Every order asks. It is built once: building takes longer than running.
 _OF_ACCOUNTS = (
-    select(spend_limits)
-    .where(spend_limits.c.account_id.in_(bindparam("accounts", expanding=True)))
-    .order_by(spend_limits.c.id)
+    select(spend_limits).where(among(spend_limits.c.account_id, "accounts")).order_by(spend_limits.c.id)
 )
 
 

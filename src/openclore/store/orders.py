@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, literal_column, select
+from sqlalchemy import Connection, Result, Row, bindparam, func, literal_column, select
 
 from ..api.currencies import Currency
 from ..rules.orders import Deployment, Kind, Order, State
-from .rows import as_struct, updating
+from .rows import among, as_struct, as_structs, updating
 from .tables import issues, orders
 
 HOLDING = orders.c.state.not_in([literal_column(f"'{State.ENDED}'"), literal_column(f"'{State.WAITING}'")])
@@ -33,6 +33,11 @@ def save(tx: Connection, changed: Sequence[Order]) -> None:
         _SAVE(tx, rows)
 
 
+def save_posted(tx: Connection, posted: Sequence[Order]) -> None:
+    """Keep of orders what they have paid, and until when."""
+    _SAVE_POSTED(tx, [{"of": o.id} | {name: getattr(o, name) for name in _POSTED} for o in posted])
+
+
 def by_id(tx: Connection, order_id: int) -> Order | None:
     row = tx.execute(_BY_ID, {"of": order_id}).one_or_none()
     return _order(row) if row else None
@@ -45,13 +50,13 @@ def of_renter(
     query = select(orders).where(orders.c.account_id == account_id).order_by(orders.c.id)
     if not with_ended:
         query = query.where(ACTIVE if ended_since is None else ACTIVE | (orders.c.ended_at > ended_since))
-    return [_order(row) for row in tx.execute(query)]
+    return _orders(tx.execute(query))
 
 
 def of_host(tx: Connection, host_id: int, *, ended_since: int) -> list[Order]:
     """The orders on an account's machines that are not over or ended since then, oldest first."""
     query = select(orders).where(orders.c.host_id == host_id, ACTIVE | (orders.c.ended_at > ended_since))
-    return [_order(row) for row in tx.execute(query.order_by(orders.c.id))]
+    return _orders(tx.execute(query.order_by(orders.c.id)))
 
 
 def count_active(tx: Connection, account_id: int) -> int:
@@ -60,7 +65,7 @@ def count_active(tx: Connection, account_id: int) -> int:
 
 def active_of(tx: Connection, account_ids: Sequence[int]) -> list[Order]:
     """The orders of these accounts that are not over, oldest first."""
-    return [_order(row) for row in tx.execute(_ACTIVE_OF, {"accounts": account_ids})]
+    return _orders(tx.execute(_ACTIVE_OF, {"accounts": account_ids}))
 
 
 def holder(tx: Connection, server_id: int) -> Order | None:
@@ -71,13 +76,12 @@ def holder(tx: Connection, server_id: int) -> Order | None:
 
 def active_on_server(tx: Connection, server_id: int) -> list[Order]:
     """The orders on a machine that are not over, waiting bids included, oldest first."""
-    return [_order(row) for row in tx.execute(_ACTIVE_ON_SERVER, {"on": server_id})]
+    return _orders(tx.execute(_ACTIVE_ON_SERVER, {"on": server_id}))
 
 
 def active_of_kind(tx: Connection, kind: Kind) -> list[Order]:
     """All orders of a kind that are not over, oldest first."""
-    rows = tx.execute(select(orders).where(orders.c.kind == kind, ACTIVE).order_by(orders.c.id))
-    return [_order(row) for row in rows]
+    return _orders(tx.execute(select(orders).where(orders.c.kind == kind, ACTIVE).order_by(orders.c.id)))
 
 
 def holders(tx: Connection, among: Sequence[int] | None) -> dict[int, Kind]:
@@ -128,17 +132,22 @@ def _values(order: Order) -> dict[str, object]:
 
 
 def _order(row: Row[*tuple[Any, ...]]) -> Order:
-    return as_struct(row, Order, deployment=msgspec.json.decode(row.deployment, type=Deployment))
+    return as_struct(row, Order, deployment=_DEPLOYMENT.decode(row.deployment))
+
+
+def _orders(found: Result[*tuple[Any, ...]]) -> list[Order]:
+    return as_structs(found, Order, deployment=_DEPLOYMENT.decode)
+
+
+_DEPLOYMENT = msgspec.json.Decoder(Deployment)
 
 
 # What every change of an order asks. They are built once: building takes longer than running.
 _ADD = orders.insert().returning(orders.c.id)
 _SAVE = updating(orders, [name for name in Order.__struct_fields__ if name != "id"])
+_POSTED = ("paid_host", "paid_market", "posted_at")
+_SAVE_POSTED = updating(orders, _POSTED)
 _BY_ID = select(orders).where(orders.c.id == bindparam("of"))
-_ACTIVE_OF = (
-    select(orders)
-    .where(orders.c.account_id.in_(bindparam("accounts", expanding=True)), ACTIVE)
-    .order_by(orders.c.id)
-)
+_ACTIVE_OF = select(orders).where(among(orders.c.account_id, "accounts"), ACTIVE).order_by(orders.c.id)
 _HOLDER = select(orders).where(orders.c.server_id == bindparam("on"), HOLDING)
 _ACTIVE_ON_SERVER = select(orders).where(orders.c.server_id == bindparam("on"), ACTIVE).order_by(orders.c.id)

@@ -1,21 +1,26 @@
 """Rows as the plain data of the rules, and many of them written by one statement."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
+    Boolean,
     Column,
     ColumnClause,
     ColumnElement,
     Connection,
+    Dialect,
     Executable,
     LargeBinary,
+    Result,
     Row,
     Table,
     TableValuedAlias,
     Text,
+    TypeDecorator,
     bindparam,
     cast,
     column,
@@ -25,6 +30,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
 T = TypeVar("T")
 
@@ -32,6 +41,55 @@ T = TypeVar("T")
 def as_struct(row: Row[*tuple[Any, ...]], kind: type[T], **replaced: Any) -> T:
     """A row as a struct with the same members; some may be `replaced`."""
     return msgspec.convert({str(name): value for name, value in row._mapping.items()} | replaced, kind)
+
+
+def as_structs(found: Result[*tuple[Any, ...]], kind: type[T], **decoded: Callable[[Any], object]) -> list[T]:
+    """Rows as structs with the same members; of some, what is stored is `decoded`."""
+    names = [str(name) for name in found.keys()]  # noqa: SIM118 -- iterating it gives rows
+    made = []
+    for row in found.all():
+        values = dict(zip(names, row, strict=True))
+        for name, decode in decoded.items():
+            values[name] = decode(values[name])
+        made.append(msgspec.convert(values, kind))
+    return made
+
+
+class among(FunctionElement[bool]):  # noqa: N801 -- reads like a function
+    """Whether a column's value is among the ids that a parameter lists; one statement for any number."""
+
+    name = "among"
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any], parameter: str) -> None:
+        super().__init__(column, bindparam(parameter, type_=_Ids()))
+
+
+@compiles(among, "postgresql")
+def _among_array(element: among, compiler: SQLCompiler, **options: Any) -> str:
+    column, ids = (compiler.process(part, **options) for part in element.clauses)
+    return f"{column} = ANY ({ids})"
+
+
+@compiles(among, "sqlite")
+def _among_json(element: among, compiler: SQLCompiler, **options: Any) -> str:
+    column, ids = (compiler.process(part, **options) for part in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({ids}))"  # noqa: S608 -- what was compiled
+
+
+class _Ids(TypeDecorator[Sequence[int]]):
+    """An array for PostgreSQL, JSON for SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        kind = Text() if dialect.name == "sqlite" else ARRAY(BigInteger())
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> Any:
+        return msgspec.json.encode(value).decode() if dialect.name == "sqlite" else value
 
 
 class Write:

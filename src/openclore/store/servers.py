@@ -18,7 +18,7 @@ from ..rules.servers import (
     first_reliability_day,
 )
 from .orders import ACTIVE
-from .rows import as_struct
+from .rows import among, as_struct
 from .tables import orders, servers, uptimes
 
 
@@ -250,7 +250,7 @@ _THERE = servers.c.removed_at.is_(None)
 # What every change of an order asks. They are built once: building takes longer than running.
 _BY_ID = select(*_COLUMNS).where(servers.c.id == bindparam("of"), _THERE)
 _PRESENCES = select(*(servers.c[name] for name in Presence._fields)).where(
-    servers.c.id.in_(bindparam("servers", expanding=True)), _THERE
+    among(servers.c.id, "servers"), _THERE
 )
 _NEXT_GENERATION = (
     update(servers).where(servers.c.id == bindparam("of")).values(generation=servers.c.generation + 1)

@@ -14,7 +14,7 @@ from ..rules.orders import Order, State
 from ..rules.policy import Policy
 from ..rules.servers import Server
 from ..store import ledger, limits, orders, rates, servers
-from ..store.ledger import LedgerAccount
+from ..store.ledger import LedgerAccount, Transfer
 from ..store.limits import SpendLimit
 from ..store.servers import Presence
 
@@ -53,7 +53,8 @@ class Books:
         self._journal = ledger.Journal()
         self._ledger_ids: dict[tuple[int | None, Currency], int] = {}
         self._expected: set[int] = set()
-        self._unsaved: set[int] = set()
+        self._changed: set[int] = set()
+        self._posted: set[int] = set()
 
     # Reading ----------------------------------------------------------------------------------------
 
@@ -173,26 +174,37 @@ class Books:
     def put(self, order: Order) -> None:
         """Take in an order as it is now."""
         self._orders[order.id] = order
-        self._unsaved.add(order.id)
+        self._changed.add(order.id)
+        self.wallet(order.account_id, order.currency).stale = True
+
+    def note(self, order: Order, *, paid_host: int, paid_market: int, posted_at: int) -> None:
+        """Take in an order, and what it has paid by then."""
+        if order is not self._orders[order.id]:
+            self._changed.add(order.id)
+        self._orders[order.id] = msgspec.structs.replace(
+            order, paid_host=paid_host, paid_market=paid_market, posted_at=posted_at
+        )
+        self._posted.add(order.id)
         self.wallet(order.account_id, order.currency).stale = True
 
     def pay(
-        self, order: Order, receiver_id: int | None, *, amount: int, kind: str, paid: int, how: str, at: int
+        self, order: Order, receiver_id: int | None, kind: str, before: int, after: int, how: str, at: int
     ) -> None:
-        """Post what an order's renter pays to an account, which has `paid` then; to the market, if None.
+        """Post what an order's renter pays to an account (to the market, if None), which was paid so much
+        for it `before` and will be `after`.
 
         Raises:
             InsufficientFunds: the wallet does not hold it.
         """
         wallet = self.wallet(order.account_id, order.currency)
         self._journal.post(
-            ledger.Transfer(
+            Transfer(
                 debit_id=wallet.id,
                 credit_id=self._ledger_id(receiver_id, order.currency),
-                amount=amount,
+                amount=after - before,
                 kind=kind,
                 reference=f"order:{order.id}",
-                idempotency_key=f"order:{order.id}:{kind}:{paid}",
+                idempotency_key=f"order:{order.id}:{kind}:{after}",
                 at=at,
                 order_id=order.id,
                 how=how,
@@ -200,7 +212,7 @@ class Books:
         )
         for limit in wallet.limits:
             if limit.key_id in (None, order.key_id):
-                wallet.charged[limit.id] += amount
+                wallet.charged[limit.id] += after - before
 
     def schedule(self, wallet: Wallet, exhausts_at: int | None, due_at: int | None) -> None:
         """Note when a wallet runs dry and when it needs a look."""
@@ -225,8 +237,11 @@ class Books:
         self._journal.write(self.tx)
 
     def _save(self) -> None:
-        orders.save(self.tx, [self._orders[order_id] for order_id in sorted(self._unsaved)])
-        self._unsaved.clear()
+        orders.save(self.tx, [self._orders[order_id] for order_id in sorted(self._changed)])
+        posted = sorted(self._posted - self._changed)
+        orders.save_posted(self.tx, [self._orders[order_id] for order_id in posted])
+        self._changed.clear()
+        self._posted.clear()
 
     def _ledger_id(self, account_id: int | None, currency: Currency) -> int:
         """The id of an account's wallet, or of what is the market's, known to the journal."""

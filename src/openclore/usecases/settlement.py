@@ -316,30 +316,16 @@ def _post(books: Books, order: Order, at: int) -> None:
     """Pay the host and the market what the order cost beyond what they have, and keep the order."""
     cost = billing.cost(order, at)
     if cost.to_host > order.paid_host:
-        _pay(books, order, order.host_id, statements.RENTAL, at)
+        how = statements.text(statements.RENTAL, statements.basis(order, at, statements.RENTAL))
+        books.pay(order, order.host_id, statements.RENTAL, order.paid_host, cost.to_host, how, at)
     if cost.to_market > order.paid_market:
-        _pay(books, order, None, statements.FEES, at)
-    books.put(
-        msgspec.structs.replace(
-            order,
-            paid_host=max(order.paid_host, cost.to_host),
-            paid_market=max(order.paid_market, cost.to_market),
-            posted_at=max(order.posted_at, at),
-        )
-    )
-
-
-def _pay(books: Books, order: Order, receiver_id: int | None, kind: str, at: int) -> None:
-    basis = statements.basis(order, at, kind)
-    amount = statements.amount(kind, basis)
-    books.pay(
+        how = statements.text(statements.FEES, statements.basis(order, at, statements.FEES))
+        books.pay(order, None, statements.FEES, order.paid_market, cost.to_market, how, at)
+    books.note(
         order,
-        receiver_id,
-        amount=amount,
-        kind=kind,
-        paid=basis.paid_before + amount,
-        how=statements.text(kind, basis),
-        at=at,
+        paid_host=max(order.paid_host, cost.to_host),
+        paid_market=max(order.paid_market, cost.to_market),
+        posted_at=max(order.posted_at, at),
     )
 
 
