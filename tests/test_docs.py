@@ -44,10 +44,10 @@ def test_what_is_generated_or_promised_is_up_to_date(tool: str) -> None:
             for n in (
                 "architecture",
                 "autopilot",
+                "command-line",
                 "host-link",
                 "money",
                 "api",
-                "money",
                 "operating",
                 "sandbox",
             )

@@ -1,6 +1,7 @@
 """What the renter's and the host's commands print, send and exit with."""
 
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from openclore.api.offers import Offer
 from openclore.api.orders import Order
 from openclore.api.servers import MyServer
 from openclore.api.wallets import Wallet
-from openclore.cli.errors import EXIT_CODES, exit_code
+from openclore.cli.errors import EXIT_CODES, exit_code, exit_codes_help
 from openclore.client import errors
 
 from .renter_fakes import OFFER, Market, offer
@@ -489,6 +490,18 @@ def test_the_exit_code_tells_what_can_be_done(openclore, answer, code):
     as_json = openclore(Market(wallets=answer), "wallets", "--json")
     told = json.loads(as_json.stderr)["error"]
     assert (as_json.exit_code, told["exit_code"], told["endpoint"]) == (code, code, "wallets")
+    assert as_json.stdout == ""
+
+
+def test_each_failure_as_json_is_a_line_of_what_the_manual_names(openclore):
+    refused = Market(cancel_order={"code": 6, "error": "you_dont_own_this_order"})
+    result = openclore(refused, "cancel", "5", "6", "--json")
+    told = [json.loads(line)["error"] for line in result.stderr.splitlines()]
+    assert [one["order_id"] for one in told] == [5, 6]
+    manual = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+    assert all(f"`{member}`" in manual for one in told for member in one)
+    for code, meaning in re.findall(r"- (\d+) (.*)", exit_codes_help()):
+        assert f"\n| {code} | {meaning} |\n" in manual
 
 
 def test_every_class_of_error_has_an_exit_code_the_help_explains(openclore):

@@ -1,6 +1,7 @@
 """How a command ends: exit codes by what the caller can do, and errors in one or two lines."""
 
 import functools
+import json
 import math
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import typer
 
 from .options import whence
-from .output import json_text, say
+from .output import say
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -103,8 +104,8 @@ def _refuse_unreal_numbers(options: Mapping[str, object]) -> None:
             raise typer.BadParameter("must be a finite number", param_hint=f"--{name.replace('_', '-')}")
 
 
-def report(error: BaseException, *, as_json: bool) -> None:
-    """Say what went wrong on stderr, for a person or as one JSON object."""
+def report(error: BaseException, *, as_json: bool, **about: Any) -> None:
+    """Say what went wrong on stderr, for a person or as a line of JSON; `about` is what the error lacks."""
     if not as_json:
         say("Error: " + str(error).removeprefix(f"{getattr(error, 'endpoint', None)}: "))
         return
@@ -117,8 +118,9 @@ def report(error: BaseException, *, as_json: bool) -> None:
             for name in ("order_id", "endpoint", "status", "code", "error", "field", "extra")
             if (value := getattr(error, name, None)) not in (None, {})
         },
+        **about,
     }
-    sys.stderr.write(json_text({"error": facts}) + "\n")
+    sys.stderr.write(json.dumps({"error": facts}, default=str) + "\n")
 
 
 def _drop_stdout() -> None:

@@ -449,7 +449,10 @@ def cancel(
             except SignInError:
                 raise
             except CloreError as error:
-                report(error, as_json=json) if json else say(f"Error: order {order_id}: {error}")
+                if json:
+                    report(error, as_json=True, order_id=order_id)
+                else:
+                    say(f"Error: order {order_id}: {error}")
                 failed = failed or exit_code(error)
             else:
                 ended.append(order_id)
