@@ -24,7 +24,7 @@ from .actions import (
 from .file import File
 
 
-class Market(Protocol):
+class MarketWriter(Protocol):
     """The part of `Clore` that actions need."""
 
     @property
@@ -40,7 +40,7 @@ class Market(Protocol):
     def set_server_settings(self, settings: SetServerSettings) -> None: ...
 
 
-def carry_out(clore: Market, file: File, action: AnyAction, date: Callable[[], float]) -> Outcome:
+def carry_out(clore: MarketWriter, file: File, action: AnyAction, date: Callable[[], float]) -> Outcome:
     """Do it now. Whatever the market answers is in the outcome."""
     try:
         order = _do(clore, file, action)
@@ -57,7 +57,7 @@ def carry_out(clore: Market, file: File, action: AnyAction, date: Callable[[], f
     return Outcome(action=action, at=int(date()), done=True, order=order)
 
 
-def _do(clore: Market, file: File, action: AnyAction) -> Order | None:
+def _do(clore: MarketWriter, file: File, action: AnyAction) -> Order | None:
     match action:
         case PlaceOrder():
             return _place(clore, file, action)
@@ -76,7 +76,7 @@ def _do(clore: Market, file: File, action: AnyAction) -> Order | None:
     return None
 
 
-def _place(clore: Market, file: File, action: PlaceOrder) -> Order:
+def _place(clore: MarketWriter, file: File, action: PlaceOrder) -> Order:
     fleet = file.fleets[action.fleet]
     bid = action.type == "spot"
     caught = {"spend_max": action.spend_max, "lease_seconds": action.lease_seconds} if clore.has_open else {}
@@ -100,7 +100,7 @@ def _place(clore: Market, file: File, action: PlaceOrder) -> Order:
     )
 
 
-def _cancel(clore: Market, action: CancelOrder) -> None:
+def _cancel(clore: MarketWriter, action: CancelOrder) -> None:
     """Over already is as good."""
     try:
         clore.cancel_order(action.order_id, action.issue)
@@ -108,7 +108,7 @@ def _cancel(clore: Market, action: CancelOrder) -> None:
         return
 
 
-def _set(clore: Market, action: SetSettings) -> None:
+def _set(clore: MarketWriter, action: SetSettings) -> None:
     """Read, change, write as a whole; what the change does not name stays as it is at this moment."""
     present = settings_of(clore.server_config(action.server))
     changes = {change.member: change.after for change in action.changes}
@@ -117,7 +117,7 @@ def _set(clore: Market, action: SetSettings) -> None:
     clore.set_server_settings(msgspec.structs.replace(present, **changes))
 
 
-def _set_background_job(clore: Market, action: SetBackgroundJob) -> None:
+def _set_background_job(clore: MarketWriter, action: SetBackgroundJob) -> None:
     job = action.job
     if job is None:
         clore.set_background_job(action.server_id, image=None)

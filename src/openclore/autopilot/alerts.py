@@ -61,16 +61,16 @@ def plan_alerts(
         standings[key], before = memory.standings.get(key, {}), memory.seen.get(key)
         if before is not None:
             compared[key] = before
-        look = Evidence(seen, now, file.stale_after, standings[key].__contains__)
+        evidence = Evidence(seen, now, file.stale_after, standings[key].__contains__)
         treated = treatment(alert)
         if isinstance(treated, Happening):
-            happened = treated.happened(alert, look, before)
+            happened = treated.happened(alert, evidence, before)
             if happened is not None:
                 compared[key] = happened.seen
                 for subject, said in happened.said:
                     teller.say(kind_of(alert), name, subject, said)
             continue
-        cases = treated.cases(alert, look)
+        cases = treated.cases(alert, evidence)
         if cases is not None:
             old = _old_news(treated.news, cases, before)
             standings[key] = _judged(teller, name, alert, cases, standings[key], old)

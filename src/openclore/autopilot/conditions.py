@@ -113,14 +113,14 @@ def back_mark(alert: WalletBelow) -> float:
 # Wallets --------------------------------------------------------------------------------------------
 
 
-def _wallet_below(alert: WalletBelow, look: Evidence) -> Cases | None:
-    amount = _balance(alert.wallet, look)
+def _wallet_below(alert: WalletBelow, evidence: Evidence) -> Cases | None:
+    amount = _balance(alert.wallet, evidence)
     if amount is None:
         return None
     mark = back_mark(alert)
     names: Names = {"wallet": str(alert.wallet), "amount": Figure(amount), "below": Figure(alert.below)}
     case = Case(
-        amount < (mark if look.held(alert.wallet) else alert.below),
+        amount < (mark if evidence.held(alert.wallet) else alert.below),
         Said(
             f"{alert.wallet} is low: {plain(amount)}",
             f"The balance is {plain(amount)}, below {plain(alert.below)}.",
@@ -134,17 +134,17 @@ def _wallet_below(alert: WalletBelow, look: Evidence) -> Cases | None:
     return {str(alert.wallet): case}
 
 
-def _wallet_hours_below(alert: WalletHoursBelow, look: Evidence) -> Cases | None:
-    amount = _balance(alert.wallet, look)
-    orders = fresh(look.seen.orders, look.now, look.stale_after)
+def _wallet_hours_below(alert: WalletHoursBelow, evidence: Evidence) -> Cases | None:
+    amount = _balance(alert.wallet, evidence)
+    orders = fresh(evidence.seen.orders, evidence.now, evidence.stale_after)
     if amount is None or orders is None:
         return None
-    fees = look.seen.fees.value if look.seen.fees is not None else None
+    fees = evidence.seen.fees.value if evidence.seen.fees is not None else None
     burn = sum(_per_hour(order, fees) for order in orders.values() if order.currency == alert.wallet)
     if not math.isfinite(burn) or burn < 0:
         return None
     left = amount / burn if burn else math.inf
-    mark = alert.hours * BACK_FACTOR if look.held(alert.wallet) else alert.hours
+    mark = alert.hours * BACK_FACTOR if evidence.held(alert.wallet) else alert.hours
     spending = f"{plain(round(burn, 8))} an hour"
     case = Case(
         left < mark,
@@ -169,8 +169,8 @@ def _wallet_hours_below(alert: WalletHoursBelow, look: Evidence) -> Cases | None
     return {str(alert.wallet): case}
 
 
-def _balance(wallet: str, look: Evidence) -> float | None:
-    amount = (fresh(look.seen.wallets, look.now, look.stale_after) or {}).get(wallet)
+def _balance(wallet: str, evidence: Evidence) -> float | None:
+    amount = (fresh(evidence.seen.wallets, evidence.now, evidence.stale_after) or {}).get(wallet)
     return amount if amount is not None and math.isfinite(amount) else None
 
 
@@ -208,13 +208,13 @@ def _tenth(hours: float) -> float:
 # Orders ---------------------------------------------------------------------------------------------
 
 
-def _outbid(alert: Outbid, look: Evidence) -> Cases | None:
-    orders = fresh(look.seen.orders, look.now, look.stale_after)
+def _outbid(alert: Outbid, evidence: Evidence) -> Cases | None:
+    orders = fresh(evidence.seen.orders, evidence.now, evidence.stale_after)
     if orders is None:
         return None
     return {
         str(order.id): Case(
-            _waits(order, look),
+            _waits(order, evidence),
             Said(
                 f"Order {order.id} is outbid",
                 f"Somebody bids more than {_price(order)} a day for {_server(order)}.",
@@ -227,18 +227,18 @@ def _outbid(alert: Outbid, look: Evidence) -> Cases | None:
     }
 
 
-def _waits(order: Order, look: Evidence) -> bool | None:
+def _waits(order: Order, evidence: Evidence) -> bool | None:
     """Whether a bid does not run: as the order says, else as the bids on its server do."""
     if order.state is not None:
         return order.state == "waiting"
-    market = fresh(look.seen.spot.get(order.si or 0), look.now, look.stale_after)
+    market = fresh(evidence.seen.spot.get(order.si or 0), evidence.now, evidence.stale_after)
     bids = (market.offers if market is not None else None) or []
     own = [bid for bid in bids if bid.my and bid.offer_id in (order.id, None)]
     return not any(bid.active for bid in own) if own else None
 
 
-def _host_lost(alert: HostLost, look: Evidence) -> Cases | None:
-    orders = fresh(look.seen.orders, look.now, look.stale_after)
+def _host_lost(alert: HostLost, evidence: Evidence) -> Cases | None:
+    orders = fresh(evidence.seen.orders, evidence.now, evidence.stale_after)
     if orders is None:
         return None
     return {
@@ -259,12 +259,14 @@ def _host_lost(alert: HostLost, look: Evidence) -> Cases | None:
 NEWEST = "newest"
 
 
-def _order_failed(alert: OrderFailed, look: Evidence, before: Mapping[str, str] | None) -> Happenings | None:
+def _order_failed(
+    alert: OrderFailed, evidence: Evidence, before: Mapping[str, str] | None
+) -> Happenings | None:
     """Compares with the orders that were there, by id: "" or "failed", and with the newest id there was."""
-    active = fresh(look.seen.orders, look.now, look.stale_after)
+    active = fresh(evidence.seen.orders, evidence.now, evidence.stale_after)
     if active is None:
         return None
-    ended = fresh(look.seen.ended, look.now, look.stale_after) or {}
+    ended = fresh(evidence.seen.ended, evidence.now, evidence.stale_after) or {}
     newest = max([int((before or {}).get(NEWEST, 0)), *active, *ended])
     after = {NEWEST: str(newest), **{str(n): "failed" if failure(o) else "" for n, o in active.items()}}
     if before is None:
@@ -275,7 +277,7 @@ def _order_failed(alert: OrderFailed, look: Evidence, before: Mapping[str, str] 
         reason = failure(order)
         if is_ours and reason and before.get(str(number)) != "failed":
             said.append((str(number), _failed(order, reason)))
-    if not _read_after(look.seen.ended, look.seen.orders):
+    if not _read_after(evidence.seen.ended, evidence.seen.orders):
         # One that is in neither may be among the ended ones when those are read next.
         after |= {n: state for n, state in before.items() if n not in after and int(n) not in ended}
     return Happenings(said, after)
@@ -320,8 +322,8 @@ def _price(order: Order) -> str:
 # Servers --------------------------------------------------------------------------------------------
 
 
-def _server_offline(alert: ServerOffline, look: Evidence) -> Cases | None:
-    servers = fresh(look.seen.servers, look.now, look.stale_after)
+def _server_offline(alert: ServerOffline, evidence: Evidence) -> Cases | None:
+    servers = fresh(evidence.seen.servers, evidence.now, evidence.stale_after)
     if servers is None:
         return None
     return {
@@ -335,8 +337,8 @@ def _server_offline(alert: ServerOffline, look: Evidence) -> Cases | None:
     }
 
 
-def _server_rented(alert: ServerRented, look: Evidence) -> Cases | None:
-    rented = _rented(alert.servers, look)
+def _server_rented(alert: ServerRented, evidence: Evidence) -> Cases | None:
+    rented = _rented(alert.servers, evidence)
     if rented is None:
         return None
     return {
@@ -345,8 +347,8 @@ def _server_rented(alert: ServerRented, look: Evidence) -> Cases | None:
     }
 
 
-def _server_free(alert: ServerFree, look: Evidence) -> Cases | None:
-    rented = _rented(alert.servers, look)
+def _server_free(alert: ServerFree, evidence: Evidence) -> Cases | None:
+    rented = _rented(alert.servers, evidence)
     if rented is None:
         return None
     return {
@@ -358,15 +360,17 @@ def _server_free(alert: ServerFree, look: Evidence) -> Cases | None:
     }
 
 
-def _rented(patterns: tuple[str, ...], look: Evidence) -> dict[str, bool | None] | None:
+def _rented(patterns: tuple[str, ...], evidence: Evidence) -> dict[str, bool | None] | None:
     """By name: as a server's settings tell, else as its offer does, which knows of on-demand renters only."""
-    servers = fresh(look.seen.servers, look.now, look.stale_after)
+    servers = fresh(evidence.seen.servers, evidence.now, evidence.stale_after)
     if servers is None:
         return None
-    offers = {offer.id: offer for offer in fresh(look.seen.offers, look.now, look.stale_after) or ()}
+    offers = {
+        offer.id: offer for offer in fresh(evidence.seen.offers, evidence.now, evidence.stale_after) or ()
+    }
 
     def rented(name: str, server: MyServer) -> bool | None:
-        config = fresh(look.seen.configs.get(name), look.now, look.stale_after)
+        config = fresh(evidence.seen.configs.get(name), evidence.now, evidence.stale_after)
         offer = offers.get(server.id or 0)
         if config is not None and config.rental_status is not None:
             return config.rental_status > 0
@@ -378,22 +382,22 @@ def _rented(patterns: tuple[str, ...], look: Evidence) -> dict[str, bool | None]
 # Prices ---------------------------------------------------------------------------------------------
 
 
-def _price_above(alert: PriceAbove, look: Evidence) -> Cases | None:
+def _price_above(alert: PriceAbove, evidence: Evidence) -> Cases | None:
     return _prices(
-        alert, look, lambda price, held: price > (alert.level / BACK_FACTOR if held else alert.level)
+        alert, evidence, lambda price, held: price > (alert.level / BACK_FACTOR if held else alert.level)
     )
 
 
-def _price_below(alert: PriceBelow, look: Evidence) -> Cases | None:
+def _price_below(alert: PriceBelow, evidence: Evidence) -> Cases | None:
     return _prices(
-        alert, look, lambda price, held: price < (alert.level * BACK_FACTOR if held else alert.level)
+        alert, evidence, lambda price, held: price < (alert.level * BACK_FACTOR if held else alert.level)
     )
 
 
 def _prices(
-    alert: PriceAbove | PriceBelow, look: Evidence, beyond: Callable[[float, bool], bool]
+    alert: PriceAbove | PriceBelow, evidence: Evidence, beyond: Callable[[float, bool], bool]
 ) -> Cases | None:
-    offers = fresh(look.seen.offers, look.now, look.stale_after)
+    offers = fresh(evidence.seen.offers, evidence.now, evidence.stale_after)
     prices = [per_gpu_hour(offer, alert.order_type) for offer in offers or () if _is(offer, alert.gpu)]
     price = min((price for price in prices if price is not None), default=None)
     if price is None:
@@ -402,7 +406,7 @@ def _prices(
     side = "above" if isinstance(alert, PriceAbove) else "below"
     what = f"{alert.gpu}, {alert.order_type}"
     case = Case(
-        beyond(price, look.held(alert.gpu)),
+        beyond(price, evidence.held(alert.gpu)),
         Said(
             f"{what}: {plain(price)} $ per GPU and hour",
             f"The cheapest free {alert.gpu} costs {plain(price)} $ per GPU and hour ({alert.order_type}),"
@@ -438,10 +442,10 @@ def per_gpu_hour(offer: Offer, order_type: str) -> float | None:
 # Events ---------------------------------------------------------------------------------------------
 
 
-def _event(alert: Happened, look: Evidence, before: Mapping[str, str] | None) -> Happenings | None:
+def _event(alert: Happened, evidence: Evidence, before: Mapping[str, str] | None) -> Happenings | None:
     """Compares with the id of the last event."""
     after = int((before or {}).get(NEWEST, 0))
-    new = [event for event in look.seen.events if event.id > after]
+    new = [event for event in evidence.seen.events if event.id > after]
     said = [(str(event.id), _of(event)) for event in new if event.kind in alert.kinds]
     return Happenings(said, {NEWEST: str(max([after, *(event.id for event in new)]))})
 

@@ -39,10 +39,10 @@ from .fleets_follow import (
     NOT_MADE_SECONDS,
     Look,
     adopted,
+    after_failure,
     cost_before,
     could_be_of,
     excluding,
-    failed,
     followed,
     machine_of,
     set_back,
@@ -354,7 +354,7 @@ class _Round:
             order = self._look.orders.get(machine.order_id)
             trouble = _trouble(fleet, machine, order, self._look, now) if order is not None else None
             if trouble:
-                work.memory = failed(work.memory, machine, now, fleet.exclude_for)
+                work.memory = after_failure(work.memory, machine, now, fleet.exclude_for)
                 work.cancel(machine, trouble, now)
             elif order is not None and machine.waiting_since is not None:
                 self._bid(work, fleet, machine, order)

@@ -239,7 +239,7 @@ def excluding(
     return {**excluded, server_id: Exclusion(max(until, before.until if before else 0), failures)}
 
 
-def failed(memory: FleetMemory, machine: Machine, now: int, exclude_for: Span) -> FleetMemory:
+def after_failure(memory: FleetMemory, machine: Machine, now: int, exclude_for: Span) -> FleetMemory:
     """The memory after a machine turned out to be no good.
 
     When one after the other does not get ready while none is, it is probably not their fault: orders pause.
@@ -392,4 +392,4 @@ def _over(
         or order.end_reason in _EXPECTED_ENDS
         or (machine.ends_at is not None and look.at >= machine.ends_at - _EXPIRY_SECONDS)
     )
-    return memory if expected or fleet is None else failed(memory, machine, look.at, fleet.exclude_for)
+    return memory if expected or fleet is None else after_failure(memory, machine, look.at, fleet.exclude_for)

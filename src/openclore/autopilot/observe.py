@@ -62,7 +62,7 @@ RATE_JUMP = 1.5
 """No coin does that from one round to the next; an answer that is nonsense does."""
 
 
-class Market(Protocol):
+class MarketReader(Protocol):
     """The part of `Clore` that looking needs."""
 
     @property
@@ -97,7 +97,7 @@ class Observer:
 
     def __init__(
         self,
-        clore: Market,
+        clore: MarketReader,
         prober: Prober,
         date: Callable[[], float],
         stopped: Callable[[], bool] = lambda: False,

@@ -15,14 +15,12 @@ from typing import Protocol
 
 import msgspec
 
-from .act import Market as ActingMarket
-from .act import carry_out
+from .act import MarketWriter, carry_out
 from .actions import CancelOrder, Note, Outcome, not_about, without_figures
 from .file import File
 from .memory import AlertsMemory, Memory
 from .observation import Observation
-from .observe import Market as SeenMarket
-from .observe import Observer, Prober, Stopped
+from .observe import MarketReader, Observer, Prober, Stopped
 from .plan import Plan, done, make_plan
 from .reading import Given, Source
 from .remember import Known, NotKeptError
@@ -31,7 +29,7 @@ from .words import sentence
 NOT_BEGUN = "not begun"
 
 
-class Market(SeenMarket, ActingMarket, Protocol):
+class MarketClient(MarketReader, MarketWriter, Protocol):
     """The part of `Clore` that an autopilot needs."""
 
 
@@ -59,7 +57,7 @@ class Runner:
 
     def __init__(
         self,
-        clore: Market,
+        clore: MarketClient,
         source: Source | Given,
         keeper: Memories,
         *,

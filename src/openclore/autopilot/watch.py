@@ -28,7 +28,7 @@ IMPATIENT_SECONDS = 60.0
 NAME = "wallet"
 
 
-class Reader(Protocol):
+class WalletReader(Protocol):
     """The part of `Clore` a watch needs."""
 
     def wallets(self) -> list[Wallet]: ...
@@ -74,7 +74,7 @@ class Watch:
 
     def __init__(
         self,
-        clore: Reader,
+        clore: WalletReader,
         file: File,
         keeper: Keeper,
         *,
