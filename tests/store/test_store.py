@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
 from openclore.store import events, store
-from openclore.store.store import Store, StoreError, migrate, open_store
+from openclore.store.store import Savepoint, Store, StoreError, migrate, open_store
 from openclore.store.tables import REVISION, metadata, rates
 
 
@@ -53,6 +53,19 @@ def test_a_failed_unit_of_work_leaves_nothing(store: Store) -> None:
         work()
     with store.reading() as tx:
         assert events.newest(tx) == 0
+
+
+def test_what_came_after_a_savepoint_is_undone_alone_again_and_again(store: Store) -> None:
+    with store.writing() as tx:
+        savepoint = Savepoint(tx)
+        for number in range(1, 10):
+            events.append(tx, events.Kind.RATES_SET, number)
+            savepoint.set()
+            for undone in (100, 200):
+                events.append(tx, events.Kind.RATES_SET, undone)
+                savepoint.go_back()
+    with store.reading() as tx:
+        assert [event.at for event in events.after(tx, 0)] == list(range(1, 10))
 
 
 def count_one_more(tx: Connection) -> None:

@@ -14,9 +14,10 @@ from ..store.store import Savepoint, Store, StoreBusy
 
 T = TypeVar("T")
 
-TOGETHER_MAX = 100
+TOGETHER_MAX = 64
+"""How many calls share a commit. Of more savepoints in one transaction PostgreSQL makes hard work."""
 TOGETHER_SECONDS = 0.1
-"""How many calls share a commit, and how long the first of them waits for others to be made."""
+"""How long calls are added to those that share a commit."""
 
 
 class Writer:
@@ -44,9 +45,10 @@ class Writer:
         self._thread.submit(self._turn)
         answer = asyncio.wrap_future(asked.answer)
         await asyncio.wait({answer}, timeout=self._store.turn_seconds)
-        if not answer.done() and asked.answer.cancel():
-            raise StoreBusy
-        await asyncio.wait({answer})
+        if not answer.done():
+            if asked.answer.cancel():
+                raise StoreBusy
+            await asyncio.wait({answer})
         made: T = asked.outcome()
         return made
 
