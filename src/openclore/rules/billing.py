@@ -188,9 +188,14 @@ def repriced(order: Order, at: int, price: int) -> Order:
     )
 
 
+def last_second(at: int, reason: EndReason) -> int:
+    """The last second that counts of an order that ends at `at`."""
+    return at - 1 if reason in PLANNED else at
+
+
 def ended(order: Order, at: int, reason: EndReason, detail: str = "") -> Order:
     """The order ended at `at`; its secrets are gone from then on."""
-    order = stopped(order, at - 1 if reason in PLANNED else at)
+    order = stopped(order, last_second(at, reason))
     return msgspec.structs.replace(
         order,
         state=State.ENDED,

@@ -190,7 +190,15 @@ def _heard(tx: Connection, market: Market, server: Server, now: int) -> None:
     servers.set_presence(tx, server.id, online=True, seen_until=now)
     with settling(tx, market.policy, now) as books:
         settlement.resume(books, server.id)
-    events.append(tx, events.Kind.SERVER_ONLINE, now, account_id=server.account_id, server_id=server.id)
+        order = books.holder(server.id)
+    events.append(
+        tx,
+        events.Kind.SERVER_ONLINE,
+        now,
+        account_id=server.account_id,
+        server_id=server.id,
+        **(settlement.charged_until(order, now) if order else {}),
+    )
 
 
 def _judge_silent(tx: Connection, market: Market, server_id: int, now: int) -> None:

@@ -162,7 +162,8 @@ def afford(books: Books, order: Order, due: int, reserve: int = 0) -> None:
 
 def end(books: Books, order: Order, at: int, reason: EndReason, detail: str = "") -> None:
     """End an order at `at`, with all it cost posted and its machine told, which is free from then on."""
-    _post(books, billing.ended(order, at, reason, detail), at)
+    ended = billing.ended(order, at, reason, detail)
+    _post(books, ended, at)
     if order.holds:
         servers.assignments_changed(books.tx, order.server_id)
     books.freed.append(order.server_id)
@@ -175,7 +176,15 @@ def end(books: Books, order: Order, at: int, reason: EndReason, detail: str = ""
         order_id=order.id,
         reason=reason,
         detail=detail,
+        **charged_until(ended, billing.last_second(at, reason)),
     )
+
+
+def charged_until(order: Order, at: int) -> dict[str, int]:
+    """What the log says of an order that was charged for more than the time until `at`: by who came later and
+    wrote earlier. Without it nobody could tell from the log how long its meter ran.
+    """
+    return {"charged_until": order.posted_at} if order.posted_at > at else {}
 
 
 def reassign(books: Books, *server_ids: int) -> None:
@@ -210,9 +219,10 @@ def outbid(books: Books, order: Order) -> None:
     current = books.order(order.id)
     if current is None or not current.holds:
         return
-    _post(books, spot.outbid(billing.stopped(current, books.now)), books.now)
+    waiting = spot.outbid(billing.stopped(current, books.now))
+    _post(books, waiting, books.now)
     servers.assignments_changed(books.tx, order.server_id)
-    _tell(books, events.Kind.ORDER_OUTBID, order)
+    _tell(books, events.Kind.ORDER_OUTBID, waiting)
 
 
 def _place(books: Books, order: Order) -> None:
@@ -232,7 +242,7 @@ def _place(books: Books, order: Order) -> None:
     elif not _start(books, placed):
         return
     servers.assignments_changed(books.tx, order.server_id)
-    _tell(books, events.Kind.ORDER_WON, order)
+    _tell(books, events.Kind.ORDER_WON, placed)
 
 
 def resume(books: Books, server_id: int) -> None:
@@ -264,6 +274,7 @@ def _tell(books: Books, kind: events.Kind, order: Order) -> None:
         account_id=order.account_id,
         server_id=order.server_id,
         order_id=order.id,
+        **charged_until(order, books.now),
     )
 
 
@@ -280,7 +291,8 @@ def _take_offline(books: Books, machine: Presence) -> None:
     books.take_offline(machine, heard_until)
     order = books.holder(machine.id)
     if order is not None:
-        books.put(billing.stopped(order, heard_until))
+        order = billing.stopped(order, heard_until)
+        books.put(order)
     events.append(
         books.tx,
         events.Kind.SERVER_OFFLINE,
@@ -288,6 +300,7 @@ def _take_offline(books: Books, machine: Presence) -> None:
         account_id=machine.account_id,
         server_id=machine.id,
         seen_until=heard_until,
+        charged_until=None if order is None else order.posted_at,
     )
 
 

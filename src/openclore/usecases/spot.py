@@ -105,5 +105,6 @@ def reprice(books: Books, order: Order, price: int) -> None:
         order_id=order.id,
         price=money.to_text(price),
         currency=order.currency,
+        **settlement.charged_until(order, books.now),
     )
     settlement.reassign(books, order.server_id)

@@ -45,15 +45,17 @@ class Event(Part):
 
     `data` says more, by kind; amounts are text, prices per day. Of the account: account_created,
     account_changed, key_created and key_revoked (`key_id`), wallet_credited (`currency`, `amount`),
-    spend_limit_set and spend_limit_removed (`currency`, `amount`, `period`). Of its servers:
-    server_created, server_connected (the agent said what the machine is), server_online, server_offline
-    (`seen_until`, Unix s), server_settings_changed, server_gigaspot_changed, server_background_job_changed,
-    server_removed. Of its orders, and of those on its servers: order_created (`type`, `price`, `currency`),
-    order_deploying, order_running, order_changed, order_outbid (a bid waits), order_won (a bid runs),
-    order_repriced (`price`, `currency`), order_leased (`lease_until`), order_ended (`reason`, `detail`). Of
-    its webhooks: webhook_added, webhook_rotated, webhook_removed (`webhook_id`, `reason`).
+    spend_limit_set and spend_limit_removed (`currency`, `amount`, `period`). Of its servers: server_created,
+    server_connected (the agent said what the machine is), server_online, server_offline (`seen_until`, and
+    `charged_until` of the order on it, Unix s), server_settings_changed, server_gigaspot_changed,
+    server_background_job_changed, server_removed. Of its orders, and of those on its servers: order_created
+    (`type`, `price`, `currency`), order_deploying, order_running, order_changed, order_outbid (a bid waits),
+    order_won (a bid runs), order_repriced (`price`, `currency`), order_leased (`lease_until`), order_ended
+    (`reason`, `detail`). Of its webhooks: webhook_added, webhook_rotated, webhook_removed (`webhook_id`,
+    `reason`).
 
-    A host is not told what only concerns the renter.
+    A host is not told what only concerns the renter. `charged_until` is also said where somebody who came
+    later wrote first, and the order was charged for more than the time until `at`.
     """
 
     id: int
