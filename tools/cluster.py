@@ -194,7 +194,8 @@ def main() -> None:
         postgres = pgserver.get_server(folder / "postgres", cleanup_mode="stop")
         ending.callback(postgres.cleanup)
         address = postgres.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
         try:
             with a_cluster(folder, address) as cluster:
                 _say(cluster)

@@ -180,3 +180,10 @@ def test_the_tree_in_the_docstring_is_the_tree():
     for name, kind in vars(errors).items():
         if inspect.isclass(kind) and issubclass(kind, errors.CloreError):
             assert f"{name} " in drawn or f"{name}\n" in drawn, name
+
+
+def test_a_market_that_fails_is_quoted_if_it_says_why(connect):
+    words = "the market's database can't be reached: nothing was done, try again later"
+    clore, _ = connect(reply({"code": 1, "error": words}, 500), attempts=1)
+    with pytest.raises(errors.ServiceError, match=words):
+        clore.wallets()

@@ -185,3 +185,14 @@ def test_when_the_process_that_acts_is_paused_and_then_killed_another_goes_on(
     assert installation.container_runs(where, order_id)
     assert installation.ask(where, "cancel_order", {"id": order_id})["code"] == Code.OK
     assert installation.leader() is left
+
+
+def test_the_balancer_says_how_it_was_asked_and_keeps_the_metrics_inside(installation: Installation) -> None:
+    if installation.cluster.balancer is None:
+        pytest.skip("nginx is not installed")
+    where = installation.cluster.address
+    file = installation.ask(where, "get_gigaspot")["v1_snapshot_url"]
+    assert file.startswith(f"{where}/")
+    assert httpx2.get(file).status_code == 200
+    for path in ("/metrics", "/metrics/", "//metrics"):
+        assert "openclore_" not in httpx2.get(where + path).text

@@ -1,10 +1,15 @@
 """The README's first command, minus its set-up."""
 
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
+
+from ..processes import Process, until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -34,3 +39,14 @@ def test_without_an_engine_the_demo_simulates_and_says_so() -> None:
     told = demo(DOCKER_HOST="unix:///nowhere/docker.sock")
     assert "the demo simulates this machine's containers" in told
     assert told.rstrip().endswith("Every stop came out as it must.")
+
+
+def test_a_demo_whose_terminal_is_closed_leaves_nothing(tmp_path: Path) -> None:
+    env = {"DOCKER_HOST": "unix:///nowhere/docker.sock", "TMPDIR": str(tmp_path)}
+    process = Process(tmp_path / "demo.log", "demo", env=env)
+    until(lambda: "This machine becomes a server" in process.text())
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.stop(signal.SIGHUP, seconds=60)
+    assert started
+    assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert [file.name for file in tmp_path.glob("openclore-demo-*")] == []

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from litestar.exceptions import WebSocketDisconnect
 from litestar.testing import TestClient
+from sqlalchemy.exc import OperationalError
 
 from openclore.api.hostlink import (
     CREDENTIAL_REFUSED_CLOSE,
@@ -205,6 +206,20 @@ def test_an_unknown_credential_is_closed_with_the_code_that_says_so(door: Door, 
     with pytest.raises(WebSocketDisconnect) as closed, linked(door, credential) as socket:
         socket.receive_text(timeout=5)
     assert closed.value.code == CREDENTIAL_REFUSED_CLOSE
+
+
+def test_while_the_database_fails_an_agent_is_told_so_and_keeps_its_credential(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OperationalError("", {}, Exception("the server closed the connection"))
+
+    _, credential = registered(door)
+    monkeypatch.setattr(hosts, "server_of", fail)
+    with pytest.raises(WebSocketDisconnect) as closed, linked(door, credential) as socket:
+        socket.receive_text(timeout=5)
+    assert closed.value.code not in (CREDENTIAL_REFUSED_CLOSE, 1000)
+    assert "database" in closed.value.detail
 
 
 @pytest.mark.parametrize(

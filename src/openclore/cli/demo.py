@@ -39,6 +39,8 @@ def demo() -> None:
     Everything lives in a temporary folder and goes away with the demo. At a terminal the market keeps
     serving until Ctrl-C; elsewhere the demo ends after the tour.
     """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openclore-demo-")))
         tour = Tour(folder, stack)

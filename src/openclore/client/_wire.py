@@ -252,7 +252,7 @@ def _failure(
     kind, sentence, remedy = _named(endpoint, code, error)
     reason = [error] if error else []
     if error and " " in error:  # not a name but words for people
-        told = issubclass(kind, e.InputError | e.RefusedError | e.NotFoundError)
+        told = issubclass(kind, e.InputError | e.RefusedError | e.NotFoundError | e.ServiceError)
         sentence = _glimpse(error) if told else sentence
         reason = []
     said = "; ".join(_figures(extra))

@@ -41,6 +41,7 @@ LOOK_AGAIN_SECONDS = 60
 PAID_AHEAD_SECONDS = 600
 _POLICY_VIOLATION = 1008
 _INTERNAL_ERROR = 1011
+_DATABASE_FAILS = "the market's database fails at present"
 _REGISTER_BYTES_MAX = 4_096
 _FROM_AGENT: msgspec.json.Decoder[FromAgent] = msgspec.json.Decoder(FromAgent)
 
@@ -70,8 +71,13 @@ def routes(service: Service) -> list[Any]:
 
     @websocket(LINK_PATH)
     async def link(socket: Socket) -> None:
-        server = await service.read(hosts.server_of, service.market, presented(socket.headers) or "")
         await socket.accept()
+        try:
+            server = await service.read(hosts.server_of, service.market, presented(socket.headers) or "")
+        except SQLAlchemyError as error:
+            log.error("a host can't be linked", error=for_the_log(error))
+            await socket.close(code=_INTERNAL_ERROR, reason=_DATABASE_FAILS)
+            return
         if server is None:
             await socket.close(code=CREDENTIAL_REFUSED_CLOSE)
             return
@@ -90,7 +96,7 @@ def routes(service: Service) -> list[Any]:
                 for_the_log(error) for error in errors.exceptions if isinstance(error, SQLAlchemyError)
             }
             log.error("a host's link is closed", server=server.id, error="; ".join(sorted(reasons)))
-            await socket.close(code=_INTERNAL_ERROR)
+            await socket.close(code=_INTERNAL_ERROR, reason=_DATABASE_FAILS)
 
     return [register, link]
 
