@@ -136,7 +136,7 @@ def run(
     ] = False,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
-    json: Annotated[bool, typer.Option("--json", help="Print what happens as JSON lines.")] = False,
+    json: options.JsonLines = False,
 ) -> None:
     """Keep things as a file wants them, until Ctrl-C or SIGTERM.
 

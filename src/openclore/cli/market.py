@@ -46,7 +46,7 @@ def record(
     once: Annotated[bool, typer.Option("--once", help="One observation; for cron.")] = False,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
-    json: Annotated[bool, typer.Option("--json", help="Print what happens as JSON lines.")] = False,
+    json: options.JsonLines = False,
 ) -> None:
     """Append what the market looks like to a file, again and again, until Ctrl-C or SIGTERM.
 

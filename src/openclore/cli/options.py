@@ -22,6 +22,7 @@ BaseUrl = Annotated[
     typer.Option("--base-url", metavar="URL", help="Address of the market. (env: CLORE_BASE_URL)"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print what happens as JSON lines.")]
 Env = Annotated[
     list[str] | None,
     typer.Option(

@@ -50,7 +50,7 @@ def watch(
     once: Annotated[bool, typer.Option("--once", help="Read once and end; for cron.")] = False,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
-    json: Annotated[bool, typer.Option("--json", help="Print what happens as JSON lines.")] = False,
+    json: options.JsonLines = False,
 ) -> None:
     """Tell somebody when a balance falls below an amount, and when it is back.
 
