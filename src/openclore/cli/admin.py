@@ -14,7 +14,7 @@ from ..api.currencies import Currency
 from ..api.dialects import Dialect
 from .errors import guarded
 from .host import agent_command
-from .options import CURRENCY_HELP, currency
+from .options import CURRENCY_HELP, Json, currency
 from .output import show_json
 from .statements import Format, Since, Until
 from .statements import show as show_statement
@@ -47,7 +47,6 @@ DataDir = Annotated[
 DatabaseUrl = Annotated[
     str | None, typer.Option(envvar="OPENCLORE_DATABASE_URL", help="The market's database, instead.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Email = Annotated[str, typer.Argument(help="The account's e-mail address.")]
 
 

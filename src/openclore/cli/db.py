@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from .admin import DatabaseUrl, DataDir, Json, check_is_there, said_in_a_line, settings_of
+from .admin import DatabaseUrl, DataDir, check_is_there, said_in_a_line, settings_of
 from .errors import guarded
+from .options import Json
 from .output import show_json
 
 db = typer.Typer(no_args_is_help=True, help="Move a market to another database, or bring its tables up.")

@@ -21,6 +21,8 @@ server = typer.Typer(
     no_args_is_help=True, help="Change which servers you have. Only OpenClore's markets can."
 )
 
+Name = Annotated[str, typer.Argument(help="Name of the server.")]
+
 _FIELDS = {"bitcoin": "bitcoin", "CLORE-Blockchain": "clore", "USD-Blockchain": "usd"}
 _RENTAL = {0: "free", 1: "spot order", 2: "rented on demand", 3: "rented at a fixed dollar price"}
 
@@ -84,7 +86,7 @@ def _prices(by_currency: dict[str, float | None] | None) -> str:
 
 @guarded
 def server_config(
-    name: Annotated[str, typer.Argument(help="Name of the server.")],
+    name: Name,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
@@ -120,7 +122,7 @@ def _show_config(config: ServerConfig) -> None:
 
 @guarded
 def set_server(
-    name: Annotated[str, typer.Argument(help="Name of the server.")],
+    name: Name,
     public: Annotated[
         bool | None, typer.Option("--public/--hidden", help="Whether it can be rented.")
     ] = None,
@@ -247,7 +249,7 @@ def add_server(
 @server.command("remove")
 @guarded
 def remove_server(
-    name: Annotated[str, typer.Argument(help="Name of the server.")],
+    name: Name,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
@@ -267,7 +269,7 @@ def remove_server(
 @server.command("gigaspot")
 @guarded
 def set_gigaspot(
-    name: Annotated[str, typer.Argument(help="Name of the server.")],
+    name: Name,
     min_bid: Annotated[
         float | None, typer.Option(metavar="AMOUNT", help="Lowest bid, CLORE per day.")
     ] = None,
@@ -293,7 +295,7 @@ def set_gigaspot(
 @server.command("background")
 @guarded
 def set_background_job(
-    name: Annotated[str, typer.Argument(help="Name of the server.")],
+    name: Name,
     image: Annotated[str | None, typer.Option(metavar="IMAGE", help="Container image.")] = None,
     command: Annotated[
         str | None,
