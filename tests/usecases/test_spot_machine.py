@@ -80,7 +80,7 @@ class SpotMachine(RuleBasedStateMachine):
         price = data.draw(BIDS[currency])
         account = self.renters[who]
         self.take_ends_in()
-        held = [w for w in self.wanted.values() if w.server == server]
+        held = self.held(server)
         refusals = {
             Refusal.SERVER_ALREADY_RENTED: any(w.on_demand for w in held),
             Refusal.YOU_ALREADY_HAVE_SPOT_ORDER: any(w.account == account for w in held),
@@ -91,19 +91,26 @@ class SpotMachine(RuleBasedStateMachine):
     @rule(who=st.integers(0, RENTERS - 1), server=st.integers(1, SERVERS))
     def rent(self, who: int, server: int) -> None:
         self.take_ends_in()
-        held = [w for w in self.wanted.values() if w.server == server]
+        held = self.held(server)
         refusals = {Refusal.SERVER_ALREADY_RENTED: any(w.on_demand for w in held)}
         self.order(self.renters[who], server, refusals)
 
+    def held(self, server: int) -> list[Wanted]:
+        """The orders on a server that asking for another does not end, their time having come."""
+        here = [wanted for wanted in self.wanted.values() if wanted.server == server]
+        return [wanted for wanted in here if self.row(wanted.id).ends_at > self.world.now]
+
     def order(self, account: int, server: int, refusals: dict[Refusal, bool], **more: Any) -> None:
         """Ask for an order; it is refused for the model's first reason, or for what money and time say."""
-        due = next((refusal for refusal, holds in refusals.items() if holds), None)
+        due = [refusal for refusal, holds in refusals.items() if holds]
+        # Asking may have ended an order that could not be paid any more, and that the model still counted.
+        may_be_free = due[:1] == [Refusal.SERVER_ALREADY_RENTED]
         made, refusal = self.attempt(lambda: self.world.rent(server, account, **more))
         if made is None:
-            assert refusal in (due, Refusal.SERVER_OFFLINE, Refusal.NOT_ENOUGH_BALANCE)
+            reasons = due if may_be_free else due[:1]
+            assert refusal in (*reasons, Refusal.SERVER_OFFLINE, Refusal.NOT_ENOUGH_BALANCE)
         else:
-            # Its asking may have ended an order whose time had come, and that the model still counted.
-            assert due is None or due is Refusal.SERVER_ALREADY_RENTED
+            assert not due or may_be_free
             row = self.row(made.id)
             self.wanted[made.id] = Wanted(
                 row.id, account, server, not row.is_bid, row.currency, Fraction(row.price, money.SCALE)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+from sqlalchemy import Connection, Integer, Row, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -79,13 +79,13 @@ def set_presence(tx: Connection, server_id: int, *, online: bool, seen_until: in
     _update(tx, server_id, online=online, seen_until=seen_until)
 
 
-def assignments_changed(tx: Connection, server_id: int) -> None:
-    """What should run on the machine is another list now."""
-    tx.execute(_NEXT_GENERATION, {"of": server_id})
+def assignments_changed(tx: Connection, server_id: int, last_port: int | None = None) -> None:
+    """What should run on the machine is another list now; `last_port` is the public port given away last."""
+    tx.execute(_NEXT_GENERATION, {"of": server_id, "port": last_port})
 
 
 def set_last_port(tx: Connection, server_id: int, port: int) -> None:
-    _update(tx, server_id, last_port=port)
+    tx.execute(_SET_LAST_PORT, {"of": server_id, "port": port})
 
 
 def remove(tx: Connection, server: Server, now: int) -> None:
@@ -252,6 +252,12 @@ _BY_ID = select(*_COLUMNS).where(servers.c.id == bindparam("of"), _THERE)
 _PRESENCES = select(*(servers.c[name] for name in Presence._fields)).where(
     among(servers.c.id, "servers"), _THERE
 )
+_SET_LAST_PORT = update(servers).where(servers.c.id == bindparam("of")).values(last_port=bindparam("port"))
 _NEXT_GENERATION = (
-    update(servers).where(servers.c.id == bindparam("of")).values(generation=servers.c.generation + 1)
+    update(servers)
+    .where(servers.c.id == bindparam("of"))
+    .values(
+        generation=servers.c.generation + 1,
+        last_port=func.coalesce(bindparam("port", type_=Integer), servers.c.last_port),
+    )
 )

@@ -84,11 +84,12 @@ def create_gigaspot_orders(
     reply, reasons = CreateGigaspotOrdersReply(code=0), {}
     with market.store.writing() as tx, settlement.settling(tx, market.policy, now) as books:
         settlement.bring_up_account(books, account_id)
-        account = accounts.by_id(tx, account_id)
         active = books.active_of(account_id)
         today = orders.made_since(tx, account_id, now // DAY_SECONDS * DAY_SECONDS)
         bids_on = {order.server_id for order in active if order.is_bid}
         machines = {s.id: s for s in servers.by_ids(tx, [bid.renting_server for bid in request])}
+        parties = accounts.by_ids(tx, [account_id, *(server.account_id for server in machines.values())])
+        account = parties[account_id]
         made = 0
         for bid in request:
             server_id = bid.renting_server
@@ -106,7 +107,7 @@ def create_gigaspot_orders(
                 currency = order_rules.admit(wish)
                 assert server is not None
                 order = Order(
-                    **terms(books, account, server, currency, Kind.GIGASPOT),
+                    **terms(books, account, parties[server.account_id], server, currency, Kind.GIGASPOT),
                     image=_image(market.policy, bid.image),
                     price=money.from_wire(bid.price),
                     deployment=Deployment(env=dict(bid.env or {}), clocks=_clocks(server, bid.oc)),

@@ -198,8 +198,9 @@ def _rent(
     with settlement.settling(tx, market.policy, now) as books:
         settlement.bring_up_account(books, account_id)
         settlement.bring_up_holder(books, request.renting_server)
-        account = accounts.by_id(tx, account_id)
         server = books.server(request.renting_server)
+        parties = accounts.by_ids(tx, [account_id, server.account_id] if server else [account_id])
+        account = parties[account_id]
         currency, prices = _admitted(books, account, server, request, bid)
         assert server is not None
         if request.dockerhub_auth and not _DOCKERHUB_AUTH.fullmatch(request.dockerhub_auth):
@@ -209,7 +210,7 @@ def _rent(
             books,
             server,
             Order(
-                **terms(books, account, server, currency, kind),
+                **terms(books, account, parties[server.account_id], server, currency, kind),
                 image=request.image,
                 price=prices[currency].on_demand if bid is None else bid,
                 original_price_usd=pegged.on_demand if pegged and bid is None else None,
@@ -233,7 +234,8 @@ def _admitted(
         Refused: it may not be made.
     """
     present = books.active_on(request.renting_server)
-    prices = server_rules.in_force(server.settings, rates.pegged(books.tx)) if server else {}
+    pegged = rates.pegged(books.tx) if server and server.settings.pegged else {}
+    prices = server_rules.in_force(server.settings, pegged) if server else {}
     today = books.now // DAY_SECONDS * DAY_SECONDS
     per_day_max = books.policy.orders_per_day_max
     currency = order_rules.admit(
@@ -259,10 +261,11 @@ def _admitted(
     return currency, prices
 
 
-def terms(books: Books, account: Account, server: Server, currency: Currency, kind: Kind) -> dict[str, Any]:
+def terms(
+    books: Books, account: Account, host: Account, server: Server, currency: Currency, kind: Kind
+) -> dict[str, Any]:
     """What the market decides about a new order: parties, fees, times."""
     fees, is_bid = books.policy.fees, kind is not Kind.ON_DEMAND
-    host = accounts.by_id(books.tx, server.account_id)
     return {
         "id": 0,
         "account_id": account.id,
@@ -294,16 +297,17 @@ def enter(books: Books, server: Server, order: Order) -> Order:
     books.expect(order.host_id)
     settlement.bring_up(books, order.account_id, order.currency)
     settlement.afford(books, running, max(1, billing.cost(running, books.now).charge), order.creation_fee)
+    last_port = order.deployment.ports[-1].public if order.deployment.ports else None
     if order.is_bid:
-        order = books.add(msgspec.structs.replace(order, state=State.WAITING))
+        order = settlement.begin(books, msgspec.structs.replace(order, state=State.WAITING))
+        if last_port is not None:
+            servers.set_last_port(books.tx, server.id, last_port)
     else:
         holder = books.holder(server.id)
         if holder is not None:
             settlement.outbid(books, holder)
-        order = books.add(running)
-        servers.assignments_changed(books.tx, server.id)
-    if order.deployment.ports:
-        servers.set_last_port(books.tx, server.id, order.deployment.ports[-1].public)
+        order = settlement.begin(books, running)
+        servers.assignments_changed(books.tx, server.id, last_port)
     events.append(
         books.tx,
         events.Kind.ORDER_CREATED,

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from ..api.codes import Refusal
 from ..api.currencies import Currency
 from ..rules import billing, spot, statements
-from ..rules.billing import Purse
+from ..rules.billing import Cost, Purse
 from ..rules.orders import EndReason, Order, State
 from ..rules.policy import Policy
 from ..rules.refused import Refused
@@ -158,6 +158,14 @@ def afford(books: Books, order: Order, due: int, reserve: int = 0) -> None:
         exhausted = purse.reason is EndReason.EXHAUSTED
         if purse.drawn_by([order]) and purse.left < due + (reserve if exhausted else 0):
             raise Refused(Refusal.NOT_ENOUGH_BALANCE if exhausted else Refusal.SPEND_LIMIT_REACHED)
+
+
+def begin(books: Books, order: Order) -> Order:
+    """Take in a new order of a settled wallet, its first minute posted if it runs; the same with its id."""
+    cost = billing.cost(order, books.now)
+    begun = books.add(msgspec.structs.replace(order, paid_host=cost.to_host, paid_market=cost.to_market))
+    _pay(books, msgspec.structs.replace(order, id=begun.id), cost, books.now)
+    return begun
 
 
 def end(books: Books, order: Order, at: int, reason: EndReason, detail: str = "") -> None:
@@ -328,18 +336,23 @@ def _is_posted(order: Order, now: int) -> bool:
 def _post(books: Books, order: Order, at: int) -> None:
     """Pay the host and the market what the order cost beyond what they have, and keep the order."""
     cost = billing.cost(order, at)
-    if cost.to_host > order.paid_host:
-        how = statements.text(statements.RENTAL, statements.basis(order, at, statements.RENTAL))
-        books.pay(order, order.host_id, statements.RENTAL, order.paid_host, cost.to_host, how, at)
-    if cost.to_market > order.paid_market:
-        how = statements.text(statements.FEES, statements.basis(order, at, statements.FEES))
-        books.pay(order, None, statements.FEES, order.paid_market, cost.to_market, how, at)
+    _pay(books, order, cost, at)
     books.note(
         order,
         paid_host=max(order.paid_host, cost.to_host),
         paid_market=max(order.paid_market, cost.to_market),
         posted_at=max(order.posted_at, at),
     )
+
+
+def _pay(books: Books, order: Order, cost: Cost, at: int) -> None:
+    """Post what an order has cost beyond what it has paid."""
+    if cost.to_host > order.paid_host:
+        how = statements.text(statements.RENTAL, statements.basis(order, at, statements.RENTAL))
+        books.pay(order, order.host_id, statements.RENTAL, order.paid_host, cost.to_host, how, at)
+    if cost.to_market > order.paid_market:
+        how = statements.text(statements.FEES, statements.basis(order, at, statements.FEES))
+        books.pay(order, None, statements.FEES, order.paid_market, cost.to_market, how, at)
 
 
 def _purses(books: Books, wallet: Wallet, running: Sequence[Order]) -> list[Purse]:
