@@ -16,6 +16,7 @@ class Scale:
 
     `load_seconds` is one turn of a load on a server. `billed_orders` run at once in the row about an hour of
     them, `links` hosts are connected at once. `pace_seconds` is how long four processes share a key.
+    `pgbench_scale` is how large the database of PostgreSQL's own benchmark is.
     """
 
     servers: int
@@ -28,6 +29,7 @@ class Scale:
     billed_orders: int
     links: int
     pace_seconds: int
+    pgbench_scale: int
 
 
 FULL = Scale(
@@ -41,6 +43,7 @@ FULL = Scale(
     billed_orders=1_000_000,
     links=10_000,
     pace_seconds=60,
+    pgbench_scale=10,
 )
 QUICK = Scale(
     servers=500,
@@ -53,6 +56,7 @@ QUICK = Scale(
     billed_orders=320,
     links=20,
     pace_seconds=4,
+    pgbench_scale=1,
 )
 """Shows that the benchmark runs; its figures are not worth quoting."""
 
@@ -120,9 +124,13 @@ class NotMeasured:
 
 
 def in_turns(ours: Callable[[], T], theirs: Callable[[], T], turns: int) -> tuple[list[T], list[T]]:
-    """What both return, taken ours, theirs, ours, theirs… after one turn each that does not count."""
-    ours()
-    theirs()
+    """What both return, taken ours, theirs, ours, theirs…
+
+    Of several turns there is one more at first that does not count.
+    """
+    if turns > 1:
+        ours()
+        theirs()
     taken = [(ours(), theirs()) for _ in range(turns)]
     return [mine for mine, _ in taken], [other for _, other in taken]
 

@@ -37,7 +37,6 @@ from .postgres import for_sqlalchemy, postgres
 from .prefill import BALANCE, CURRENCY, SILENCE_SECONDS, Filled, fill
 
 CONNECTIONS = 8
-PGBENCH_SCALE = 10
 SCRIPT = Path(__file__).with_suffix(".lua")
 PAUSE_SECONDS = 0.5
 POLICY = Policy(offline_after_seconds=SILENCE_SECONDS, host_lost_after_seconds=SILENCE_SECONDS)
@@ -64,7 +63,7 @@ def _on_postgresql(what: str, scale: Scale) -> Row:
     seconds = max(1, round(2 * scale.load_seconds))
     with postgres() as server:
         peer = server.new_database("pgbench")
-        server.pgbench(peer, "-i", "-q", "-s", str(PGBENCH_SCALE))
+        server.pgbench(peer, "-i", "-q", "-s", str(scale.pgbench_scale))
         url = for_sqlalchemy(server.new_database("market"))
         filled, renters = prepared(url, scale.orders)
 
@@ -80,7 +79,7 @@ def _on_postgresql(what: str, scale: Scale) -> Row:
             )
     return Row(
         what=what,
-        against=f"pgbench, tpcb-like, scale {PGBENCH_SCALE}, transactions on the same server",
+        against=f"pgbench, tpcb-like, scale {scale.pgbench_scale}, transactions on the same server",
         unit="/s",
         ours=samples[0],
         theirs=samples[1],

@@ -62,7 +62,7 @@ def measure(scale: Scale) -> list[Row | NotMeasured]:
         try:
             with _encoding_per_request(reply) as port:
                 _check(reply, gzip.decompress(KeptAlive(port, PATH).get()), scale.servers)
-                seconds = min(FRAMEWORK_SECONDS, 10 * scale.load_seconds)
+                seconds = min(FRAMEWORK_SECONDS, 5 * scale.load_seconds)
                 samples = in_turns(ours, lambda: rate(port, PATH, seconds, connections=2), scale.load_turns)
             rows.append(
                 Row(
