@@ -13,6 +13,7 @@ from openclore.api.open.statements import StatementLine, StatementReply
 
 from . import options
 from .errors import guarded
+from .marketplace import UNITS
 from .output import Column, local_time, say, show_json, show_table
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ COLUMNS = [
     Column("ORDER", justify="right"),
     Column("AMOUNT", justify="right"),
     Column("BALANCE", justify="right"),
-    Column("CURRENCY", rank=1),
-    Column("HOW", rank=2, flexible=True),
+    Column("CURRENCY"),
+    Column("HOW", rank=1, flexible=True),
 ]
 CSV_COLUMNS = (
     "id",
@@ -134,6 +135,6 @@ def _row(line: StatementLine) -> list[object]:
         line.order_id or "-",
         line.amount,
         line.balance,
-        line.currency,
+        UNITS.get(line.currency, line.currency),
         line.how or "-",
     ]
