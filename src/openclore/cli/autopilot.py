@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 autopilot = typer.Typer(
     no_args_is_help=True,
-    rich_markup_mode="markdown",
     help="Alerts, prices, settings and fleets that keep themselves, as a TOML file says.",
 )
 

@@ -60,8 +60,8 @@ def exit_codes_help() -> str:
         meanings[code] = meanings.get(code) or meaning
     meanings[2] = "usage: an option or the request is wrong"
     meanings[INTERRUPTED] = "interrupted"
-    listed = "\n".join(f"- {code} {meaning}" for code, meaning in sorted({0: "done", **meanings}.items()))
-    return f"Exit codes:\n\n{listed}"
+    listed = "\n".join(f"{code:3}  {meaning}" for code, meaning in sorted({0: "done", **meanings}.items()))
+    return f"\b\nExit codes:\n{listed}"  # \b: these lines stay lines
 
 
 def guarded(command: Callable[P, T]) -> Callable[P, T]:

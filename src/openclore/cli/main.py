@@ -1,13 +1,13 @@
 """openclore: the commands, put together.
 
 Each is listed here and loaded when it is chosen; what it needs, it imports inside its functions. So `--help`
-and every command start quickly.
+and every command start quickly. Help is plain text: importing Rich would take longer than all the rest.
 """
 
 import re
 import signal
 from importlib import import_module
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 import typer.main
@@ -16,8 +16,6 @@ from typer.core import TyperCommand, TyperGroup
 from openclore import __version__
 
 from .errors import exit_codes_help
-
-MARKUP: Final = "markdown"  # joins the lines of a paragraph
 
 COMMANDS = {
     "Renting": {
@@ -86,17 +84,32 @@ Its name is the function's, with - for _.
 """
 
 
+class Group(TyperGroup):
+    """Commands under one name, listed with whole lines."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, (command.help or "").partition("\n\n")[0]) for name, command in self.commands.items()]
+            )
+
+
 class Commands(TyperGroup):
     """All commands, loaded when chosen; a negative number is no unknown option to them."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.places: dict[str, str] = {}
-        for panel, lines in COMMANDS.items():
+        for lines in COMMANDS.values():
             for place, line in lines.items():
                 name = _name(place)
                 self.places[name] = place
-                self.add_command(TyperCommand(name, help=line, rich_help_panel=panel))
+                self.add_command(TyperCommand(name, help=line))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for panel, lines in COMMANDS.items():
+            with formatter.section(panel):
+                formatter.write_dl([(_name(place), line) for place, line in lines.items()])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, _, rest = super().resolve_command(ctx, args)
@@ -115,12 +128,19 @@ def load(place: str) -> Any:
     """The command, or group of commands, that is at a place of `COMMANDS`."""
     module, _, function = place.partition(".")
     found = getattr(import_module(f".{module}", __package__), function)
-    holder = typer.Typer(rich_markup_mode=MARKUP)
+    holder = typer.Typer(rich_markup_mode=None)
     if isinstance(found, typer.Typer):
-        holder.add_typer(found, name=_name(place))
+        holder.add_typer(_listed(found), name=_name(place), cls=Group)
     else:
         holder.command(_name(place))(found)
     return typer.main.get_group(holder).commands[_name(place)]
+
+
+def _listed(group: typer.Typer) -> typer.Typer:
+    """The same with `Group` for the groups in it."""
+    for inner in group.registered_groups:
+        inner.cls = Group
+    return group
 
 
 def _name(place: str) -> str:
@@ -133,7 +153,7 @@ app = typer.Typer(
     epilog=exit_codes_help(),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=MARKUP,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
