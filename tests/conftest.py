@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import filterfalse, islice
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +51,22 @@ TOGETHER = {
     "tests/e2e/test_official_sdk.py",
     "tests/sandbox/test_host_week.py",
 }
-# What takes long by itself comes first, so that no worker is busy with it when the others are done.
+# What takes long by itself comes first, so that no worker is busy with it when the others are done; then what
+# keeps a processor busy.
 FIRST = (
     "tests/crash/",
     "tests/autopilot/test_fleet_week.py",
     "tests/e2e/test_demo.py",
-    "tests/e2e/",
     "tests/sandbox/test_template_bot.py",
     "tests/sandbox/test_host_week.py",
     "tests/test_bench.py",
-    "tests/host/",
+    "tests/usecases/",
+    "tests/conformance/",
+    "tests/server/",
 )
+# What mostly waits for processes is spread among it: workers that wait leave their processor to the others.
+WAITING = "tests/e2e/"
+WAITING_EVERY = 15
 
 
 class Scheduling(LoadScopeScheduling):
@@ -80,7 +86,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         places = (place for place, begin in enumerate(FIRST) if item.nodeid.startswith(begin))
         return next(places, len(FIRST))
 
+    def waits(item: pytest.Item) -> bool:
+        return place(item) == len(FIRST) and item.nodeid.startswith(WAITING)
+
     items.sort(key=place)
+    waiting = iter([item for item in items if waits(item)])
+    mixed: list[pytest.Item] = []
+    for number, item in enumerate(filterfalse(waits, items)):
+        mixed += [item, *islice(waiting, number % WAITING_EVERY == 0)]
+    items[:] = [*mixed, *waiting]
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
