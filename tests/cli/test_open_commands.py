@@ -281,7 +281,7 @@ PAGES = [
 def test_a_statement_is_shown_with_how_its_lines_were_computed(openclore):
     done = openclore(Market(statement=list(PAGES)), "statement", "--currency", "usd", "--from", "2027-01-01")
     assert lines(done.stdout)[1] == (
-        "2027-01-15 08:00:00 rental 17 -0.08 9.92 USD-Blockchain"
+        "2027-01-15 08:00:00 rental 17 -0.08 9.92 USD"
         " price=2.4 minutes=0..60 spend_before=0 host_fee=20% paid_before=0"
     )
     assert "9.9 posted; the last line's hash is bb" in done.stderr
