@@ -1,4 +1,4 @@
-"""create_order and cancel_order, each one durable transaction: calls per second.
+"""create_order and cancel_order, each durable when it is answered: calls per second.
 
 Ours is `openclore serve`, asked by wrk: each of eight connections rents a server of its own with a key of its
 own, cancels, and begins again, on a market where so many other orders run.
@@ -83,7 +83,7 @@ def _on_postgresql(what: str, scale: Scale) -> Row:
         unit="/s",
         ours=samples[0],
         theirs=samples[1],
-        note="PostgreSQL with its default settings; calls, each one durable transaction",
+        note="PostgreSQL with its default settings; calls, each durable when it is answered",
         more=True,
         target=0.25,
     )
@@ -105,7 +105,7 @@ def _on_sqlite(what: str, scale: Scale) -> Row:
         unit="/s",
         ours=samples[0],
         theirs=samples[1],
-        note="SQLite, synchronous FULL; calls, each one durable transaction",
+        note="SQLite, synchronous FULL; calls, each durable when it is answered",
         more=True,
         target=0.3,
     )

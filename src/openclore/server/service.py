@@ -43,7 +43,7 @@ def system_clock() -> int:
 
 
 class Service:
-    """One process's view of a market. Use cases run in threads.
+    """One process's view of a market. Use cases run in threads; what callers write, in one.
 
     `shared_limits` and `wakeups` are there where processes share a Valkey.
     """
