@@ -112,12 +112,12 @@ def tampered(what: str, statement: str, **where: object) -> Any:
             order_id=1,
         ),
         tampered(
-            "all its transfers (rental)",
+            "for how many seconds its meter ran",
             "UPDATE orders SET active_seconds = active_seconds + 6000 WHERE id = 1",
             order_id=1,
         ),
         tampered(
-            "all its transfers (rental)",
+            "what the minutes before its last change of price cost",
             "UPDATE orders SET spend_before = spend_before + 5 WHERE id = 2",
             order_id=2,
         ),
@@ -150,7 +150,7 @@ def tampered(what: str, statement: str, **where: object) -> Any:
         tampered(
             "the hash of the transfer",
             "UPDATE ledger_accounts SET currency = 'bitcoin' WHERE kind = 'outside'",
-            account="the outside account",
+            account="outside",
             currency="bitcoin",
         ),
         tampered(

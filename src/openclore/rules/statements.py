@@ -98,7 +98,7 @@ def parsed(words: str) -> Basis | None:
             renter_fee=_basis_points(found["renter_fee"]),
             creation_fee=money.from_text(found["creation_fee"]),
         )
-    except money.AmountError:
+    except (ValueError, ArithmeticError):
         return None
 
 

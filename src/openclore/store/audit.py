@@ -1,36 +1,52 @@
-"""Reading a whole market for whoever recomputes it: in order, a page at a time, however much there is."""
+"""Reading a whole market for whoever recomputes it: in order, a page at a time, however much there is.
 
-from collections.abc import Iterator
+A row that can't be read raises `Unreadable`. Columns come as the database has them, so that one with a wrong
+value spoils no other row.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import closing
 from heapq import merge
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, Text, cast, func, select, type_coerce
+from sqlalchemy.types import NullType
 
 from ..api.currencies import Currency
 from ..rules import money
-from ..rules.orders import Deployment, Order
+from ..rules.orders import Deployment, EndReason, Order
+from ..rules.orders import Kind as OrderKind
 from .events import Kind as EventKind
 from .ledger import Kind, LedgerAccount
 from .rows import as_struct
-from .tables import accounts, events, ledger_accounts, orders, transfers
+from .tables import accounts, events, ledger_accounts, orders, servers, transfers
 
-PAGE = 2_000
+PAGE = 500
+T = TypeVar("T")
+
+
+class Unreadable(Exception):
+    """A row has a value that its column can't have."""
+
+    def __init__(self, table: str, row_id: int, reason: object) -> None:
+        super().__init__(f"the row {row_id} of {table}")
+        self.reason = reason
 
 
 class Owned(NamedTuple):
-    """A ledger account and who has it: an e-mail address, or what it is."""
+    """A ledger account and the e-mail address of who has it; None if it is nobody's, or nobody is there."""
 
     account: LedgerAccount
-    owner: str
+    email: str | None
 
 
 class Side(NamedTuple):
-    """One side of a transfer: what it changed about a ledger account, and the balance and hash it left."""
+    """One side of a transfer: what it did to a ledger account, and the balance and hash it left."""
 
     ledger_account_id: int
     id: int
-    change: int
+    amount: int
     balance: int
     at: int
     kind: str
@@ -38,6 +54,11 @@ class Side(NamedTuple):
     how: str
     hash: bytes
     order_id: int | None
+    sign: int
+
+    @property
+    def change(self) -> int:
+        return self.sign * self.amount
 
 
 class Payment(NamedTuple):
@@ -49,61 +70,144 @@ class Payment(NamedTuple):
     at: int
     kind: str
     how: str
-    from_kind: Kind
+    from_kind: Kind | None
     from_account: int | None
-    from_currency: Currency
-    to_kind: Kind
+    from_currency: Currency | None
+    to_kind: Kind | None
     to_account: int | None
-    to_currency: Currency
+    to_currency: Currency | None
 
 
-class Priced(NamedTuple):
-    """A price of an order; None where the event does not say it."""
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What the data of an event says; what it does not say is None. `charged_until`: see `settlement`."""
 
-    order_id: int
+    type: OrderKind | None = None
+    currency: Currency | None = None
+    price: str | None = None
+    reason: EndReason | None = None
+    seen_until: int | None = None
+    charged_until: int | None = None
+
+
+class Happening(NamedTuple):
+    """An event that an order's cost depends on; `order_id` is None if it is about its server."""
+
+    id: int
+    at: int
+    kind: EventKind
+    order_id: int | None
+    said: Said
     price: int | None
 
 
 class Rented(NamedTuple):
-    """An order, without what it deploys, and its renter's e-mail address."""
+    """An order, without what it deploys, its renter's e-mail address (None if nobody is there), and what its
+    server did while it was not over. `heard_until` is when that server was last heard of.
+    """
 
     order: Order
-    renter: str
+    renter: str | None
+    heard_until: int | None
+    presence: list[Happening]
 
 
-def ledger_accounts_by_id(tx: Connection) -> Iterator[Owned]:
+def ledger_accounts_by_id(tx: Connection) -> Generator[Owned]:
     query = (
-        select(ledger_accounts, accounts.c.email)
+        select(*_raw(ledger_accounts.c), accounts.c.email)
         .outerjoin(accounts, accounts.c.id == ledger_accounts.c.account_id)
         .order_by(ledger_accounts.c.id)
     )
-    for row in _paged(tx, query):
-        yield Owned(as_struct(row, LedgerAccount), row.email or f"the {row.kind} account")
+    return _each(tx, query, "ledger_accounts", lambda row: Owned(as_struct(row, LedgerAccount), row.email))
 
 
-def sides_by_ledger_account(tx: Connection) -> Iterator[Side]:
+def sides_by_ledger_account(tx: Connection) -> Generator[Side]:
     """Both sides of every transfer, by ledger account and then in the order they were posted."""
     t = transfers.c
 
-    def of(side: Any, sign: int, balance: Any, hashed: Any) -> Iterator[Side]:
-        query = select(side, t.id, t.amount, balance, t.at, t.kind, t.reference, t.how, hashed, t.order_id)
-        for row in _paged(tx, query.order_by(side, t.id)):
-            yield Side(row[0], row[1], sign * row[2], *row[3:])
+    def of(side: Any, sign: int, balance: Any, hashed: Any) -> Generator[Side]:
+        columns = (side, t.id, t.amount, balance, t.at, t.kind, t.reference, t.how, hashed, t.order_id)
+        query = select(*_raw(columns)).order_by(side, t.id)
+        return _each(tx, query, "transfers", lambda row: msgspec.convert((*row, sign), Side))
 
-    return merge(
-        of(t.debit_id, -1, t.debit_balance, t.debit_hash), of(t.credit_id, 1, t.credit_balance, t.credit_hash)
+    with (
+        closing(of(t.debit_id, -1, t.debit_balance, t.debit_hash)) as out,
+        closing(of(t.credit_id, 1, t.credit_balance, t.credit_hash)) as into,
+    ):
+        yield from merge(out, into)
+
+
+def orders_by_id(tx: Connection) -> Generator[Rented]:
+    columns = (column for column in orders.c if column.name != "deployment")
+    query = (
+        select(*_raw(columns), accounts.c.email, servers.c.seen_until, _presence().label("presence"))
+        .outerjoin(accounts, accounts.c.id == orders.c.account_id)
+        .outerjoin(servers, servers.c.id == orders.c.server_id)
+        .order_by(orders.c.id)
+    )
+    nothing = Deployment()
+
+    def read(row: Any) -> Rented:
+        flags = {"deployed": _flag(row.deployed), "began": _flag(row.began)}
+        order = as_struct(row, Order, deployment=nothing, **flags)
+        return Rented(order, row.email, row.seen_until, _presence_read(row.presence))
+
+    return _each(tx, query, "orders", read)
+
+
+def _presence() -> ColumnElement[str | None]:
+    """Events of an order's server while the order was not over, one a line: id, time, kind, data.
+
+    A subquery for each order: it looks at no other events, however many there are.
+    """
+    own = events.alias()
+    of_order = select(func.min(own.c.id)).where(own.c.order_id == orders.c.id).correlate(orders)
+    made = of_order.where(own.c.kind == EventKind.ORDER_CREATED).scalar_subquery()
+    ended = of_order.where(own.c.kind == EventKind.ORDER_ENDED).scalar_subquery()
+    e = events.c
+    line = cast(e.id, Text) + " " + cast(e.at, Text) + " " + e.kind + " " + func.replace(e.data, "\n", " ")
+    return (
+        select(func.aggregate_strings(line, "\n"))
+        .where(e.server_id == orders.c.server_id, e.id > made, e.id < func.coalesce(ended, 2**62))
+        .where(e.kind.in_((EventKind.SERVER_ONLINE, EventKind.SERVER_OFFLINE)))
+        .correlate(orders)
+        .scalar_subquery()
     )
 
 
-def orders_by_id(tx: Connection) -> Iterator[Rented]:
-    query = select(*(column for column in orders.c if column.name != "deployment"), accounts.c.email)
-    query = query.join(accounts, accounts.c.id == orders.c.account_id).order_by(orders.c.id)
-    nothing = Deployment()
-    for row in _paged(tx, query):
-        yield Rented(as_struct(row, Order, deployment=nothing), row.email)
+def _presence_read(lines: str | None) -> list[Happening]:
+    found = [line.split(" ", 3) for line in (lines.split("\n") if lines else [])]
+    return sorted(_happening(int(event_id), at, kind, None, data) for event_id, at, kind, data in found)
 
 
-def payments_by_order(tx: Connection) -> Iterator[Payment]:
+def happenings_by_order(tx: Connection) -> Generator[Happening]:
+    """What the event log says of each order, in the order it happened."""
+    told = (
+        EventKind.ORDER_CREATED,
+        EventKind.ORDER_WON,
+        EventKind.ORDER_OUTBID,
+        EventKind.ORDER_REPRICED,
+        EventKind.ORDER_ENDED,
+    )
+    e = events.c
+    query = select(e.id, e.at, e.kind, e.order_id, e.data).where(e.order_id.is_not(None), e.kind.in_(told))
+    return _each(tx, query.order_by(e.order_id, e.id), "events", lambda row: _happening(*row))
+
+
+def _happening(event_id: int, at: object, kind: str, order_id: object, data: str) -> Happening:
+    """
+    Raises:
+        Unreadable
+    """
+    try:
+        said = msgspec.json.decode(data, type=Said)
+        price = None if said.price is None else money.from_text(said.price)
+        at = int(at) if isinstance(at, str) else at
+        return msgspec.convert((event_id, at, kind, order_id, said, price), Happening)
+    except _NO_VALUE as error:
+        raise Unreadable("events", event_id, error) from error
+
+
+def payments_by_order(tx: Connection) -> Generator[Payment]:
     debit, credit = ledger_accounts.alias(), ledger_accounts.alias()
     t = transfers.c
     query = (
@@ -111,25 +215,33 @@ def payments_by_order(tx: Connection) -> Iterator[Payment]:
         .add_columns(
             *(side.c[name] for side in (debit, credit) for name in ("kind", "account_id", "currency"))
         )
-        .join(debit, debit.c.id == t.debit_id)
-        .join(credit, credit.c.id == t.credit_id)
+        .outerjoin(debit, debit.c.id == t.debit_id)
+        .outerjoin(credit, credit.c.id == t.credit_id)
         .where(t.order_id.is_not(None))
         .order_by(t.order_id, t.id)
     )
-    return (Payment(*row) for row in _paged(tx, query))
+    return _each(tx, query, "transfers", lambda row: msgspec.convert(tuple(row), Payment))
 
 
-def prices_by_order(tx: Connection) -> Iterator[Priced]:
-    """What the event log says of each order's price, in the order it happened."""
-    told = (EventKind.ORDER_CREATED, EventKind.ORDER_REPRICED)
-    query = select(events.c.order_id, events.c.data).where(
-        events.c.order_id.is_not(None), events.c.kind.in_(told)
-    )
-    for row in _paged(tx, query.order_by(events.c.order_id, events.c.id)):
-        price = msgspec.json.decode(row.data).get("price")
-        yield Priced(row.order_id, None if price is None else money.from_text(price))
+_NO_VALUE = (msgspec.MsgspecError, money.AmountError, ArithmeticError, TypeError, ValueError)
 
 
-def _paged(tx: Connection, query: Select[*tuple[Any, ...]]) -> Iterator[Any]:
+def _each(
+    tx: Connection, query: Select[*tuple[Any, ...]], table: str, read: Callable[[Any], T]
+) -> Generator[T]:
     with tx.execute(query.execution_options(yield_per=PAGE)) as rows:
-        yield from rows
+        for row in rows:
+            try:
+                found = read(row)
+            except _NO_VALUE as error:
+                raise Unreadable(table, row.id, error) from error
+            yield found
+
+
+def _raw(columns: Any) -> list[ColumnElement[Any]]:
+    return [type_coerce(column, NullType()).label(column.name) for column in columns]
+
+
+def _flag(value: object) -> object:
+    """What SQLite has for a Boolean is a number."""
+    return bool(value) if value in (0, 1) else value

@@ -1,7 +1,8 @@
 """Recomputing all money from what it is made of: orders, their prices, transfers."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from typing import Generic, TypeVar
 
 import msgspec
@@ -9,15 +10,22 @@ from sqlalchemy import Connection
 
 from ..api.currencies import Currency
 from ..rules import billing, money, statements
-from ..rules.orders import Order
+from ..rules.orders import Order, State
+from ..rules.statements import Basis
 from ..store import audit
-from ..store.audit import Owned, Payment, Priced, Rented, Side
-from ..store.ledger import Kind, chained
+from ..store.audit import Happening, Owned, Payment, Rented, Side
+from ..store.events import Kind as EventKind
+from ..store.ledger import Kind, LedgerAccount, chained
 from .market import Market
+from .retrace import Contradiction, Retraced, Segment, retraced
+
+CREDIT = "credit"
+SILENT_SECONDS_MAX = 3_600
+"""How much longer than its host was heard of an order may be charged: well beyond what any market allows."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The first thing that is not as it must be. `account` is an e-mail address, or what the account is."""
+    """The first thing that is not as it must be. `account` is an e-mail address, "market" or "outside"."""
 
     what: str
     expected: str
@@ -35,7 +43,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             ("transfer", self.transfer_id),
         )
         where = ", ".join(f"{name} {value}" for name, value in places if value is not None)
-        return f"{where}: {self.what}: expected {self.expected}, found {self.found}"
+        said = (where, self.what, f"expected {self.expected}, found {self.found}")
+        return ": ".join(filter(None, said))
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,12 +84,14 @@ def verify(market: Market) -> Verdict:
     counted: Counter[str] = Counter()
     sums: Counter[tuple[Currency, Kind]] = Counter()
     difference = None
-    with market.store.reading() as tx:
+    with market.store.reading() as tx, ExitStack() as opened:
         try:
-            _check_orders(tx, counted)
-            _check_ledger_accounts(tx, counted, sums)
+            _check_orders(tx, opened, counted)
+            _check_ledger_accounts(tx, opened, counted, sums)
         except _Found as found:
             difference = found.difference
+        except audit.Unreadable as row:
+            difference = _Found(str(row), "one that can be read", row.reason).difference
     return Verdict(
         accounts=counted["accounts"],
         orders=counted["orders"],
@@ -101,15 +112,16 @@ def verify(market: Market) -> Verdict:
 # Orders ---------------------------------------------------------------------------------------------
 
 
-def _check_orders(tx: Connection, counted: Counter[str]) -> None:
-    payments = _Groups(audit.payments_by_order(tx), lambda payment: payment.order_id)
-    prices = _Groups(audit.prices_by_order(tx), lambda priced: priced.order_id)
-    for rented in audit.orders_by_id(tx):
+def _check_orders(tx: Connection, opened: ExitStack, counted: Counter[str]) -> None:
+    payments = _Groups(opened, audit.payments_by_order(tx), lambda payment: payment.order_id)
+    log = _Groups(opened, audit.happenings_by_order(tx), lambda happening: happening.order_id or 0)
+    for rented in opened.enter_context(closing(audit.orders_by_id(tx))):
         counted["orders"] += 1
         _refuse(payments.before(rented.order.id))
-        prices.before(rented.order.id)
-        _check_order(rented, payments.of(rented.order.id), list(prices.of(rented.order.id)))
+        _refuse_history(log.before(rented.order.id))
+        _check_order(rented, payments.of(rented.order.id), list(log.of(rented.order.id)))
     _refuse(payments.before(None))
+    _refuse_history(log.before(None))
 
 
 def _refuse(payment: Payment | None) -> None:
@@ -125,22 +137,32 @@ def _refuse(payment: Payment | None) -> None:
         )
 
 
-def _check_order(rented: Rented, payments: Iterator[Payment], prices: list[Priced]) -> None:
-    order = rented.order
-    where = {"order_id": order.id, "account": rented.renter, "currency": order.currency}
-    if not prices:
-        raise _Found("how it began", "an event order_created", "none", **where)
-    if prices[-1].price not in (None, order.price):
+def _refuse_history(happening: Happening | None) -> None:
+    """Something that happened to an order that is not there."""
+    if happening is not None:
         raise _Found(
-            "its price per day, after all changes of price",
-            money.to_text(prices[-1].price or 0),
-            money.to_text(order.price),
-            **where,
+            "the order that the log is about",
+            "an order",
+            f"none (event {happening.id})",
+            order_id=happening.order_id,
         )
+
+
+def _check_order(rented: Rented, payments: Iterator[Payment], log: list[Happening]) -> None:
+    order = rented.order
+    where: dict[str, object] = {
+        "order_id": order.id,
+        "account": rented.renter,
+        "currency": order.currency,
+    }
+    if rented.renter is None:
+        raise _Found("who rents", f"account {order.account_id}", "no such account", **where)
+    history = _retraced(rented, log, where)
+    _check_against_log(rented, history, where)
     paid: Counter[str] = Counter()
-    minutes = 0
+    segments = deque(history.segments)
     for payment in payments:
-        minutes = _check_payment(order, payment, prices, paid, minutes, where)
+        _check_payment(order, payment, history, segments, paid, where)
         paid[payment.kind] += payment.amount
     cost = billing.cost(order, order.posted_at)
     for kind, due, noted in (
@@ -155,18 +177,89 @@ def _check_order(rented: Rented, payments: Iterator[Payment], prices: list[Price
                 raise _Found(what, money.to_text(expected), money.to_text(found), **where)
 
 
+def _retraced(rented: Rented, log: list[Happening], where: dict[str, object]) -> Retraced:
+    """What became of the order by the event log, in which it is made once, and ends once if it is over."""
+    order = rented.order
+    for what, kind, times in (
+        ("how it began", EventKind.ORDER_CREATED, 1),
+        ("how it ended", EventKind.ORDER_ENDED, int(order.state is State.ENDED)),
+    ):
+        count = sum(happening.kind == kind for happening in log)
+        if count != times:
+            raise _Found(what, _events(kind, times), _events(kind, count), **where)
+    made = log[0]
+    terms = (
+        ("what happened first", EventKind.ORDER_CREATED, made.kind),
+        ("when it was made", made.at, order.created_at),
+        ("its kind", made.said.type or order.kind, order.kind),
+        ("its currency", made.said.currency or order.currency, order.currency),
+    )
+    _compare(terms, where)
+    try:
+        return retraced(order, made, sorted([*log[1:], *rented.presence]))
+    except Contradiction as wrong:
+        raise _Found(str(wrong), wrong.expected, wrong.found, **where) from None
+
+
+def _events(kind: EventKind, count: int) -> str:
+    return f"{count or 'no'} {kind}"
+
+
+def _check_against_log(rented: Rented, history: Retraced, where: dict[str, object]) -> None:
+    """Whether the order is what its history made of it."""
+    order, log = rented.order, history.order
+    last = history.segments[-1]
+    most_seconds = log.active_seconds + history.vague_seconds
+    latest = order.posted_at
+    if order.ended_at is not None:
+        latest = max(order.ended_at, log.posted_at)
+    elif order.active_since is not None:
+        latest = max(order.active_since, rented.heard_until or 0) + SILENT_SECONDS_MAX
+    figures = (
+        ("its price per day", money.to_text(log.price), money.to_text(order.price)),
+        ("whether it waits", log.state is State.WAITING, order.state is State.WAITING),
+        ("when it ended", log.ended_at, order.ended_at),
+        ("why it ended", log.end_reason, order.end_reason),
+        ("whether its meter ever ran", log.began, order.began),
+        ("since when its meter runs", log.active_since, order.active_since),
+        (
+            "for how many seconds its meter ran",
+            min(max(order.active_seconds, log.active_seconds), most_seconds),
+            order.active_seconds,
+        ),
+        (
+            "what the minutes before its last change of price cost",
+            money.to_text(order.spend_before if last.spend_before is None else last.spend_before),
+            money.to_text(order.spend_before),
+        ),
+        (
+            "its minutes before its last change of price",
+            order.minutes_before if last.minutes_before is None else last.minutes_before,
+            order.minutes_before,
+        ),
+        ("up to when it is charged", min(order.posted_at, latest), order.posted_at),
+    )
+    _compare(figures, where)
+
+
+def _compare(figures: Iterable[tuple[str, object, object]], where: dict[str, object]) -> None:
+    for what, expected, found in figures:
+        if found != expected:
+            raise _Found(f"{what}, by the event log", expected, found, **where)
+
+
 def _check_payment(
     order: Order,
     payment: Payment,
-    prices: list[Priced],
+    history: Retraced,
+    segments: deque[Segment],
     paid: Counter[str],
-    minutes_before: int,
     where: dict[str, object],
-) -> int:
-    """Check one transfer of an order; the minutes it is computed from.
+) -> None:
+    """Check one transfer of an order.
 
-    `prices` are those it may go by, in the order in which they came; those that were over are taken out.
-    Times say less than this order: who waits for his turn to write then acts at the second at which he came.
+    `segments` are the prices it may go by, in the order in which they came; those that were over are taken
+    out.
     """
     where = where | {"transfer_id": payment.id}
     kind = payment.kind
@@ -179,32 +272,40 @@ def _check_payment(
             _ends(*payment[6:]),
             **where,
         )
+    if payment.at > order.posted_at:
+        raise _Found(
+            f"when the transfer ({kind}) was made", f"{order.posted_at} at the latest", payment.at, **where
+        )
     if not payment.how:
-        return minutes_before
+        return
     basis = statements.parsed(payment.how)
     if basis is None:
         raise _Found("how the transfer was computed", "price, minutes, fees", repr(payment.how), **where)
-    # One more than there were: a meter may start again at the second at which somebody waited for his turn.
-    most_minutes = billing.started_minutes(max(0, payment.at - order.created_at)) + 1
+    while segments and not _fits(basis, segments[0]):
+        segments.popleft()
+    if not segments:
+        raise _Found(
+            f"the price in the transfer ({kind}: {payment.how}), and what the minutes before it cost",
+            " or ".join(map(_segment_text, history.segments)),
+            _segment_text(Segment(basis.price, basis.spend_before, basis.minutes_before)),
+            **where,
+        )
     both = kind == statements.FEES
+    seconds = history.seconds_at(payment.at)
+    least, most = (
+        max(billing.started_minutes(seconds), basis.minutes_before) if history.stretches else 0
+        for seconds in (seconds, seconds + history.vague_seconds)
+    )
+    fees = [billing.creation_fee(order, s) if both else 0 for s in (seconds, seconds + history.vague_seconds)]
     for what, expected, found in (
         ("host_fee", order.host_fee, basis.host_fee),
         ("renter_fee", order.renter_fee if both else 0, basis.renter_fee),
-        ("creation_fee", order.creation_fee if basis.creation_fee else 0, basis.creation_fee),
+        ("creation_fee", min(max(basis.creation_fee, fees[0]), fees[1]), basis.creation_fee),
         ("paid_before", paid[kind], basis.paid_before),
-        ("minutes", min(max(basis.minutes, minutes_before), most_minutes), basis.minutes),
+        ("minutes", min(max(basis.minutes, least), most), basis.minutes),
     ):
         if found != expected:
             raise _Found(f"{what} in the transfer ({kind}: {payment.how})", expected, found, **where)
-    fitting = [n for n, priced in enumerate(prices) if priced.price in (None, basis.price)]
-    if not fitting:
-        raise _Found(
-            f"the price in the transfer ({kind}: {payment.how})",
-            " or ".join(money.to_text(priced.price or 0) for priced in prices),
-            money.to_text(basis.price),
-            **where,
-        )
-    del prices[: fitting[0]]
     due = statements.amount(kind, basis)
     if payment.amount != due:
         raise _Found(
@@ -213,7 +314,25 @@ def _check_payment(
             money.to_text(payment.amount),
             **where,
         )
-    return basis.minutes
+
+
+def _fits(basis: Basis, segment: Segment) -> bool:
+    return (
+        basis.price == segment.price
+        and segment.spend_before in (None, basis.spend_before)
+        and segment.minutes_before in (None, basis.minutes_before)
+    )
+
+
+def _segment_text(segment: Segment) -> str:
+    """
+    >>> _segment_text(Segment(150_000_000, 20_000_000, 7))
+    '1.5 after 7 minutes for 0.2'
+    """
+    price = money.to_text(segment.price)
+    if segment.spend_before is None:
+        return price
+    return f"{price} after {segment.minutes_before} minutes for {money.to_text(segment.spend_before)}"
 
 
 def _ends(*ends: object) -> str:
@@ -229,13 +348,15 @@ def _ends(*ends: object) -> str:
 
 
 def _check_ledger_accounts(
-    tx: Connection, counted: Counter[str], sums: Counter[tuple[Currency, Kind]]
+    tx: Connection, opened: ExitStack, counted: Counter[str], sums: Counter[tuple[Currency, Kind]]
 ) -> None:
-    sides = _Groups(audit.sides_by_ledger_account(tx), lambda side: side.ledger_account_id)
-    for owned in audit.ledger_accounts_by_id(tx):
+    sides = _Groups(opened, audit.sides_by_ledger_account(tx), lambda side: side.ledger_account_id)
+    for owned in opened.enter_context(closing(audit.ledger_accounts_by_id(tx))):
         counted["accounts"] += 1
+        _refuse_side(sides.before(owned.account.id))
         counted["transfers"] += _check_ledger_account(owned, sides.of(owned.account.id))
         sums[owned.account.currency, owned.account.kind] += owned.account.balance
+    _refuse_side(sides.before(None))
     for currency in Currency:
         total = sum(sums[currency, kind] for kind in Kind)
         if total:
@@ -247,10 +368,28 @@ def _check_ledger_accounts(
             )
 
 
+def _refuse_side(side: Side | None) -> None:
+    """A transfer of which a ledger account is not there."""
+    if side is not None:
+        raise _Found(
+            f"whom the transfer ({side.kind}, {side.reference}) is from or for",
+            f"the ledger account {side.ledger_account_id}",
+            "none",
+            transfer_id=side.id,
+        )
+
+
 def _check_ledger_account(owned: Owned, sides: Iterator[Side]) -> int:
     """Check an account's chain and balance; how many transfers went into it."""
     account = owned.account
-    where = {"account": owned.owner, "currency": account.currency}
+    where = {"account": owned.email or account.kind.value, "currency": account.currency}
+    if account.kind is Kind.WALLET and owned.email is None:
+        raise _Found(
+            f"whose wallet it is (ledger account {account.id})",
+            f"account {account.account_id}",
+            "no such account",
+            **where,
+        )
     head, balance, incoming = b"", 0, 0
     for side in sides:
         incoming += side.change > 0
@@ -265,10 +404,6 @@ def _check_ledger_account(owned: Owned, sides: Iterator[Side]) -> int:
             balance=balance,
             how=side.how,
         )
-        if side.order_id is None and side.kind in (statements.RENTAL, statements.FEES):
-            raise _Found(
-                f"what the transfer ({side.kind}) is for", "an order", "none", **where, transfer_id=side.id
-            )
         if balance != side.balance:
             raise _Found(
                 f"the balance that the transfer ({side.kind}, {side.reference}) led to",
@@ -281,7 +416,15 @@ def _check_ledger_account(owned: Owned, sides: Iterator[Side]) -> int:
             raise _Found(
                 f"the hash of the transfer ({side.kind}, {side.reference}), by what it and those before say",
                 head.hex(),
-                bytes(side.hash).hex(),
+                side.hash.hex(),
+                **where,
+                transfer_id=side.id,
+            )
+        if not _is_allowed(account, side):
+            raise _Found(
+                f"what the transfer ({side.kind}) is for",
+                "an order, or a credit from outside to the wallet of the account that it names",
+                f"{side.kind}, {side.reference}",
                 **where,
                 transfer_id=side.id,
             )
@@ -294,6 +437,15 @@ def _check_ledger_account(owned: Owned, sides: Iterator[Side]) -> int:
     return incoming
 
 
+def _is_allowed(account: LedgerAccount, side: Side) -> bool:
+    """Whether one side of a transfer may be; what is for an order was checked with it."""
+    if side.order_id is not None:
+        return side.reference == f"order:{side.order_id}"
+    if account.kind is Kind.WALLET:
+        return (side.kind, side.sign, side.reference) == (CREDIT, 1, f"account:{account.account_id}")
+    return (account.kind, side.kind, side.sign) == (Kind.OUTSIDE, CREDIT, -1)
+
+
 # Reading in step ------------------------------------------------------------------------------------
 
 Row = TypeVar("Row")
@@ -302,8 +454,8 @@ Row = TypeVar("Row")
 class _Groups(Generic[Row]):
     """Rows in the order of their keys, taken key by key."""
 
-    def __init__(self, rows: Iterator[Row], key_of: Callable[[Row], int]) -> None:
-        self._rows = rows
+    def __init__(self, opened: ExitStack, rows: Generator[Row], key_of: Callable[[Row], int]) -> None:
+        self._rows = opened.enter_context(closing(rows))
         self._key_of = key_of
         self._next = next(rows, None)
 
