@@ -18,6 +18,7 @@ from openclore.rules.refused import Refused
 from openclore.server import writer as writers
 from openclore.server.writer import Writer
 from openclore.store import events
+from openclore.store.failures import Cause, cause
 from openclore.store.store import Store, StoreBusy
 from openclore.usecases import accounts, idempotency, orders
 from openclore.usecases.idempotency import Answered, Once
@@ -224,6 +225,23 @@ def test_a_transaction_that_sqlite_undid_by_itself_is_made_again_call_by_call(
 
     outcomes = at_once(store, [notes.call(1), notes.call(2, then=undo_all), notes.call(3)])
     assert isinstance(outcomes.pop(1), DBAPIError)
+    assert outcomes == notes.kept() == [1, 3]
+
+
+@on_sqlite
+def test_who_needs_more_room_than_the_disk_has_keeps_nobody_else_from_writing(
+    store: Store, notes: Notes
+) -> None:
+    with store.reading() as tx:
+        pages_max = tx.exec_driver_sql("PRAGMA page_count").scalar_one() + 10
+    said = f"PRAGMA max_page_count = {pages_max}"
+    event.listen(store.engine, "checkout", lambda connection, *_: connection.execute(said))
+
+    def need_much(tx: Connection) -> None:
+        events.append(tx, events.Kind.RATES_SET, 0, words="x" * 1_000_000)
+
+    outcomes = at_once(store, [notes.call(1), notes.call(2, then=need_much), notes.call(3)])
+    assert cause(outcomes.pop(1)) is Cause.DISK_FULL
     assert outcomes == notes.kept() == [1, 3]
 
 
