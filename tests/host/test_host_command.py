@@ -61,9 +61,8 @@ SIMULATED = ("--runtime", "simulated")
 def test_an_agent_registers_once_serves_and_ends_quickly_on_sigterm(tmp_path):
     async def scenario():
         async with FakeMarket() as market:
-            token = {"OPENCLORE_INIT_TOKEN": market.init_token}
-            options = (*SIMULATED, "--port-range", "31000-31005")
-            async with an_agent(f"{market.url}/v1/", tmp_path, *options, **token) as agent:
+            unit = {"OPENCLORE_INIT_TOKEN": market.init_token, "OPENCLORE_PORT_RANGE": "31000-31005"}
+            async with an_agent(f"{market.url}/v1/", tmp_path, *SIMULATED, **unit) as agent:
                 await until(lambda: market.hellos)
                 hello = market.hellos[0]
                 assert (hello.public_address, hello.port_low, hello.port_high) == (

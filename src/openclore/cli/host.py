@@ -36,11 +36,15 @@ def host(
     public_address: Annotated[
         str | None,
         typer.Option(
-            help="Name or address that renters connect to. Default: this machine's outgoing address."
+            envvar="OPENCLORE_PUBLIC_ADDRESS",
+            help="Name or address that renters connect to. Default: this machine's outgoing address.",
         ),
     ] = None,
     port_range: Annotated[
-        str, typer.Option(help="Public TCP ports that orders may use, both ends included.")
+        str,
+        typer.Option(
+            envvar="OPENCLORE_PORT_RANGE", help="Public TCP ports that orders may use, both ends included."
+        ),
     ] = "30000-30999",
     runtime: Annotated[
         RuntimeName,
