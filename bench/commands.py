@@ -27,40 +27,25 @@ def measure(scale: Scale) -> list[Row | NotMeasured]:
             NotMeasured(what=what, against="the official SDK", reason="clore-ai is not installed")
             for what in (IMPORT, CLIENT, HELP)
         ]
-    python, beside = sys.executable, Path(sys.executable).parent
+    python, beside = [sys.executable, "-c"], Path(sys.executable).parent
     return [
-        _row(
-            IMPORT,
-            [python, "-c", "import openclore"],
-            [python, "-c", "import clore_ai"],
-            scale.command_turns,
-            "import openclore, import clore_ai",
-        ),
-        _row(
-            CLIENT,
-            [python, "-c", "from openclore import Clore"],
-            [python, "-c", "from clore_ai import CloreAI"],
-            scale.command_turns,
-            "from openclore import Clore, from clore_ai import CloreAI",
-        ),
-        _row(
-            HELP,
-            [str(beside / "openclore"), "--help"],
-            [str(beside / "clore"), "--help"],
-            scale.command_turns,
-            "openclore --help, clore --help",
-            target=0.7,
-        ),
+        _row(what, ours, theirs, scale.command_turns, target)
+        for what, ours, theirs, target in (
+            (IMPORT, [*python, "import openclore"], [*python, "import clore_ai"], None),
+            (
+                CLIENT,
+                [*python, "from openclore import Clore"],
+                [*python, "from clore_ai import CloreAI"],
+                None,
+            ),
+            (HELP, [str(beside / "openclore"), "--help"], [str(beside / "clore"), "--help"], 0.7),
+        )
     ]
 
 
-def _row(
-    what: str, ours: list[str], theirs: list[str], turns: int, named: str, target: float | None = None
-) -> Row:
+def _row(what: str, ours: list[str], theirs: list[str], turns: int, target: float | None) -> Row:
     samples = in_turns(
-        lambda: milliseconds(partial(_run, ours)),
-        lambda: milliseconds(partial(_run, theirs)),
-        turns,
+        lambda: milliseconds(partial(_run, ours)), lambda: milliseconds(partial(_run, theirs)), turns
     )
     return Row(
         what=what,
@@ -68,9 +53,13 @@ def _row(
         unit="ms",
         ours=samples[0],
         theirs=samples[1],
-        note=f"{named}; a fresh process each time",
+        note=f"{_shown(ours)}, {_shown(theirs)}; a fresh process each time",
         target=target,
     )
+
+
+def _shown(words: list[str]) -> str:
+    return " ".join([Path(words[0]).name, *words[1:]])
 
 
 def _run(words: list[str]) -> None:
