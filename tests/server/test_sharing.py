@@ -247,7 +247,7 @@ def test_a_process_that_can_not_follow_the_log_asks_whether_a_key_is_still_good(
 
 
 def test_an_address_that_can_not_be_valkeys_is_refused_without_being_shown() -> None:
-    for address in ("http://:s3cret@host/0", "redis://:s3cret@host:port/0"):
+    for address in ("http://:s3cret@host/0", "redis://:s3cret@host:port/0", "redis://:s3cret@host/market"):
         with pytest.raises(SettingsError, match="settings") as error:
             load(None, {}, {"valkey_url": address})
         assert "s3cret" not in str(error.value)

@@ -150,11 +150,22 @@ def test_a_new_sqlite_market_is_durable_and_its_owners_alone(
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("url", ["", "nonsense", "mysql://x/y", "sqlite://", "sqlite:////proc/nowhere/x.db"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        "mysql://x/y",
+        "sqlite://",
+        "sqlite:////proc/nowhere/x.db",
+        "postgresql+psycopg://u:s3cret@127.0.0.1:notaport/x",
+    ],
+)
 def test_a_database_that_can_not_be_is_said_so_in_a_line(url: str) -> None:
     with pytest.raises(StoreError) as error:
         open_store(url)
     assert "\n" not in str(error.value)
+    assert "s3cret" not in str(error.value)
 
 
 def test_a_database_that_does_not_answer_is_said_so_without_its_password() -> None:

@@ -99,8 +99,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65_535:
             raise ValueError(f"port: 0 to 65535, got {self.port}")
-        valkey = urlsplit(self.valkey_url)
-        if self.valkey_url and (valkey.scheme not in _VALKEY_SCHEMES or valkey.port == 0):
+        if self.valkey_url and not _is_valkeys(self.valkey_url):
             raise ValueError("valkey_url: must look like redis://host:6379/0, rediss://... or unix:///path")
 
     @property
@@ -142,6 +141,16 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
             _put(merged, path, value)
     merged.update({name: value for name, value in flags.items() if value is not None})
     return _convert(merged, "settings")
+
+
+def _is_valkeys(address: str) -> bool:
+    url = urlsplit(address)
+    number = url.path.strip("/")
+    return (
+        url.scheme in _VALKEY_SCHEMES
+        and url.port != 0
+        and (url.scheme == "unix" or not number or (number.isascii() and number.isdigit()))
+    )
 
 
 def _put(target: dict[str, Any], path: list[str], value: str) -> None:

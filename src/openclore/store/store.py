@@ -31,6 +31,9 @@ _CUT_OFF = {
 """When a process gives up on a PostgreSQL that it can't reach any more, unless the address says otherwise.
 Seconds, the last one milliseconds; by default it would take minutes.
 """
+_NO_ADDRESS = (
+    "the database address must look like sqlite:////path/file.db or postgresql+psycopg://user@host/db"
+)
 _LOCK_NOT_AVAILABLE = "55P03"
 _WRITER_LOCK = 0x6F70656E
 """The PostgreSQL advisory lock that every writing transaction takes."""
@@ -184,8 +187,7 @@ def open_store(url: str) -> Store:
         StoreError: it can't be reached, written or understood.
     """
     store = open_database(url)
-    with _said_in_a_line(store):
-        migrate(store)
+    migrate(store)
     return store
 
 
@@ -197,10 +199,8 @@ def open_database(url: str) -> Store:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:
-        raise StoreError(
-            "the database address must look like sqlite:////path/file.db or postgresql+psycopg://user@host/db"
-        ) from None
+    except (ArgumentError, ValueError):
+        raise StoreError(_NO_ADDRESS) from None
     if parsed.get_backend_name() == "postgresql":
         given = {name: seconds for name, seconds in _CUT_OFF.items() if name not in parsed.query}
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -208,7 +208,7 @@ def open_database(url: str) -> Store:
     elif parsed.get_backend_name() == "sqlite" and parsed.database:
         engine = _sqlite_engine(Path(parsed.database))
     else:
-        raise StoreError(f"{parsed.get_backend_name()} is not supported: use sqlite or postgresql")
+        raise StoreError(_NO_ADDRESS)
     return Store(engine)
 
 
@@ -222,18 +222,29 @@ def revision(store: Store) -> str | None:
         return _current_revision(store)
 
 
+def check_revision(store: Store) -> None:
+    """
+    Raises:
+        StoreError: it can't be reached, or its tables are not those of this release.
+    """
+    if revision(store) != REVISION:
+        raise StoreError(
+            f"{shown(store)} has no tables of this release: stop the market, then run openclore db upgrade"
+        )
+
+
 @contextmanager
 def _said_in_a_line(store: Store) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
-        raise StoreError(f"can't open the database {_shown(store.engine)}: {reason}") from error
+        raise StoreError(f"can't open the database {shown(store)}: {reason}") from error
 
 
-def _shown(engine: Engine) -> str:
-    """The database's address without its password."""
-    url = engine.url
+def shown(store: Store) -> str:
+    """The database's address without its password, or its file."""
+    url = store.engine.url
     return url.database or "" if url.get_backend_name() == "sqlite" else url.render_as_string()
 
 
@@ -262,9 +273,18 @@ def _sqlite_engine(file: Path) -> Engine:
 
 
 def migrate(store: Store, revision: str = REVISION) -> None:
-    """Bring the tables to a revision ("base" is none). Alembic is loaded only where there is work to do."""
-    if _current_revision(store) == revision:
-        return
+    """Bring the tables to a revision ("base" is none).
+
+    Raises:
+        StoreError: it can't be reached, written or understood.
+    """
+    with _said_in_a_line(store):
+        if _current_revision(store) != revision:
+            _move(store, revision)
+
+
+def _move(store: Store, revision: str) -> None:
+    """Alembic is loaded only where there is work to do."""
     from alembic import command
     from alembic.config import Config
     from alembic.util.exc import CommandError
@@ -277,7 +297,7 @@ def migrate(store: Store, revision: str = REVISION) -> None:
         try:
             move(config, revision)
         except CommandError as error:
-            raise StoreError(f"{_shown(store.engine)} was made by a newer OpenClore: {error}") from error
+            raise StoreError(f"{shown(store)} was made by a newer OpenClore: {error}") from error
 
 
 def _current_revision(store: Store) -> str | None:
