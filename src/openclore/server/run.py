@@ -2,20 +2,19 @@
 
 import asyncio
 import errno
-import fcntl
 import os
 import random
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 
 import structlog
 from granian.constants import Interfaces
 from granian.server.embed import Server
 
-from ..store.store import open_store
+from ..store.serving import Served, alone_on
+from ..store.store import Store, migrate, open_database
 from ..usecases.market import Market
 from .app import build
 from .loops import Loop, follow
@@ -47,7 +46,8 @@ def serve(settings: Settings, *, ready: Callable[[str], None]) -> None:
 
 async def _serve(settings: Settings, ready: Callable[[str], None]) -> None:
     port = free_port(settings.host, settings.port)
-    with closing(open_store(settings.database)) as store, _alone_on(settings.database):
+    with closing(open_database(settings.database)) as store, _alone_on(store):
+        migrate(store)
         service, news = Service(Market(store, settings.policy), system_clock, settings), asyncio.Event()
         service.start()
         if settings.valkey_url:
@@ -119,23 +119,19 @@ async def _until_drained(server: Server, drain_seconds: float, leave: Callable[[
 
 
 @contextmanager
-def _alone_on(database: str) -> Iterator[None]:
-    """Hold a SQLite file for this process; let go by leaving, or by dying.
-
-    Raises:
-        SettingsError: another server has it.
+def _alone_on(store: Store) -> Iterator[None]:
     """
-    if not database.startswith("sqlite:///"):
+    Raises:
+        SettingsError: another server has the SQLite file.
+    """
+    if store.shared:
         yield
         return
-    with Path(f"{database.removeprefix('sqlite:///')}.serving").open("wb") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise SettingsError(
-                f"another server is running on {database}: stop it, or use PostgreSQL to run several"
-            ) from None
-        yield
+    try:
+        with alone_on(store):
+            yield
+    except Served as error:
+        raise SettingsError(f"{error}, or use PostgreSQL to run several") from None
 
 
 async def _announce(host: str, port: int, ready: Callable[[str], None]) -> None:

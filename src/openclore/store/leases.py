@@ -13,6 +13,11 @@ def held_by_another(tx: Connection, name: str, holder: str) -> bool:
     return row is not None and row.holder != holder and row.until > _now(tx)
 
 
+def any_is_held(tx: Connection) -> bool:
+    """Whether anybody has a lease now."""
+    return tx.execute(select(leases.c.name).where(leases.c.until > _now(tx)).limit(1)).first() is not None
+
+
 def take(tx: Connection, name: str, holder: str, seconds: float) -> int | None:
     """Take a lease, or go on holding it: its token, which rises with every new holder.
 
