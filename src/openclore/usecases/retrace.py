@@ -12,9 +12,9 @@ from ..store.audit import Happening
 from ..store.events import Kind
 
 T = TypeVar("T")
-WAITED_SECONDS_MAX = 60
-"""How much later than something happens to an order it may be charged already: by those who came later and
-wrote first. Nobody waits for his turn for so long.
+AHEAD_SECONDS_MAX = 3_600
+"""How far beyond the second at which something happens to an order it may be charged already: somebody who came
+later wrote first, or the clock was turned back.
 """
 
 
@@ -139,10 +139,10 @@ def _charged(order: Order, happening: Happening) -> Order:
     charged_until = happening.said.charged_until
     if charged_until is None:
         return order
-    if charged_until > happening.at + WAITED_SECONDS_MAX:
+    if charged_until > happening.at + AHEAD_SECONDS_MAX:
         raise Contradiction(
             f"up to when the order was charged at {what}",
-            f"{happening.at} (+ {WAITED_SECONDS_MAX} s at most)",
+            f"{happening.at + AHEAD_SECONDS_MAX} at the latest",
             charged_until,
         )
     return msgspec.structs.replace(order, posted_at=max(order.posted_at, charged_until))

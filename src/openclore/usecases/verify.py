@@ -17,11 +17,9 @@ from ..store.audit import Happening, Owned, Payment, Rented, Side
 from ..store.events import Kind as EventKind
 from ..store.ledger import Kind, LedgerAccount, chained
 from .market import Market
-from .retrace import Contradiction, Retraced, Segment, retraced
+from .retrace import AHEAD_SECONDS_MAX, Contradiction, Retraced, Segment, retraced
 
 CREDIT = "credit"
-SILENT_SECONDS_MAX = 3_600
-"""How much longer than its host was heard of an order may be charged: well beyond what any market allows."""
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -214,7 +212,7 @@ def _check_against_log(rented: Rented, history: Retraced, where: dict[str, objec
     if order.ended_at is not None:
         latest = max(order.ended_at, log.posted_at)
     elif order.active_since is not None:
-        latest = max(order.active_since, rented.heard_until or 0) + SILENT_SECONDS_MAX
+        latest = max(order.active_since, rented.heard_until or 0) + AHEAD_SECONDS_MAX
     figures = (
         ("its price per day", money.to_text(log.price), money.to_text(order.price)),
         ("whether it waits", log.state is State.WAITING, order.state is State.WAITING),
