@@ -3,14 +3,16 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import event, text
 from structlog.testing import capture_logs
 
 from openclore.server.loops import Loop
-from openclore.store.store import open_store
+from openclore.store.store import Store, open_store
 
 from ..conftest import Postgres
 from .conftest import Door, a_door
@@ -135,3 +137,21 @@ def test_errors_of_the_database_show_no_values(any_door: Door) -> None:
     with pytest.raises(Exception, match="no_such_table") as caught, store.writing() as tx:
         tx.execute(text("UPDATE no_such_table SET password = :password"), {"password": "s3cret-word"})
     assert "s3cret-word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("store", ["postgresql"], indirect=True)
+def test_a_database_that_can_not_be_reached_did_nothing_and_that_is_said(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_door(store) as door:
+        door.world.credit("10")
+        store.engine.dispose()
+        away = "the market's database can't be reached: nothing was done, try again later"
+        nobody_there = partial(psycopg.connect, "host=127.0.0.1 port=1")
+        with monkeypatch.context() as patch, capture_logs() as logs:
+            patch.setattr(psycopg, "connect", lambda *_, **__: nobody_there())
+            assert order(door) == (500, {"code": 1, "error": away})
+            assert door.call("wallets") == (500, {"code": 1, "error": away})
+        assert all("refused" in entry["error"] and not entry.get("exception") for entry in logs)
+        assert order(door)[1]["code"] == 0
+        assert len(door.world.orders()) == 1

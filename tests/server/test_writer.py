@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from openclore.api.orders import CreateOrder
 from openclore.rules.refused import Refused
 from openclore.server import writer as writers
-from openclore.server.writer import Writer
+from openclore.server.writer import NotShown, Writer
 from openclore.store import events
 from openclore.store.failures import Cause, cause
 from openclore.store.store import Store, StoreBusy
@@ -160,7 +160,7 @@ def test_if_what_was_written_can_not_be_shown_nobody_hears_that_all_is_well(
         raise OperationalError("SELECT", None, Exception("gone"))
 
     outcomes = at_once(store, [notes.call(1), notes.call(2)], follow=fail)
-    assert [type(outcome) for outcome in outcomes] == [OperationalError] * 2
+    assert [type(outcome) for outcome in outcomes] == [NotShown] * 2
     assert set(notes.made.values()) == {1}
 
 

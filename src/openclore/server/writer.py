@@ -20,6 +20,10 @@ TOGETHER_SECONDS = 0.1
 """How long calls are added to those that share a commit."""
 
 
+class NotShown(Exception):
+    """A call was made, and what it changed can't be seen in this process yet."""
+
+
 class Writer:
     """One thread for all of a process. Nobody waits for company.
 
@@ -38,7 +42,8 @@ class Writer:
 
         Raises:
             StoreBusy: its turn did not come; nothing was done.
-            Exception: whatever the call raises, or the database when it commits.
+            NotShown: it is done, but `follow` failed.
+        Exception: whatever the call raises, or the database when it commits.
         """
         asked = _Asked(call)
         self._waiting.append(asked)
@@ -105,7 +110,8 @@ class Writer:
             self._follow()
         except BaseException as error:
             for asked in together:
-                asked.error = error
+                asked.error = asked.error or NotShown()
+                asked.error.__cause__ = error
         for asked in together:
             asked.answer.set_result(None)
         return []

@@ -11,8 +11,9 @@ _POSTGRES_READ_ONLY = "25006"
 
 
 class Cause(StrEnum):
-    """What keeps a database from writing. Either way the whole transaction is undone."""
+    """Why a database surely did nothing: the whole transaction is undone, or was never begun."""
 
+    UNREACHABLE = "the market's database can't be reached"
     DISK_FULL = "the disk of the market's database is full"
     READ_ONLY = "the market's database takes no changes at present"
 
@@ -22,6 +23,8 @@ def cause(error: SQLAlchemyError) -> Cause | None:
     original = error.orig if isinstance(error, DBAPIError) else None
     code = getattr(original, "sqlite_errorcode", 0) & _SQLITE_PRIMARY
     state = getattr(original, "sqlstate", None)
+    if getattr(original, "pgconn", None) is not None:  # psycopg's mark of a failed attempt to connect
+        return Cause.UNREACHABLE
     if code == SQLITE_FULL or state == _POSTGRES_DISK_FULL:
         return Cause.DISK_FULL
     if code == SQLITE_READONLY or state == _POSTGRES_READ_ONLY:
