@@ -45,6 +45,7 @@ ALLOWED_IMPORTS = {
     "enum",
     "fnmatch",
     "functools",
+    "hashlib",
     "heapq",
     "ipaddress",
     "itertools",

@@ -2,6 +2,8 @@
 
 import csv
 import json
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -106,20 +108,79 @@ def test_a_statement_is_the_accounts_own(world: World) -> None:
         next(statement_pages(world.market, "nobody@example.org", ReadStatement()))
 
 
-def test_the_operators_csv_and_json_say_the_same(world: World) -> None:
+def checked(file: Path, content: str) -> tuple[int, dict[str, Any]]:
+    """What `openclore statement --check` says of a file with this content."""
+    file.write_text(content)
+    done = CliRunner().invoke(app, ["statement", "--check", str(file), "--json"])
+    return done.exit_code, json.loads(done.stdout or "{}")
+
+
+def test_a_saved_statement_is_checked_without_a_market(world: World, tmp_path: Path) -> None:
+    read = read_statement(world.market, world.renter, ReadStatement())
+    (wallet,) = read.wallets
+    whole = msgspec.json.encode(read).decode()
+    file = tmp_path / "november.json"
+    status, found = checked(file, whole)
+    assert (status, found["wrong"], found["lines"]) == (0, None, len(read.lines))
+    (seen,) = found["wallets"]
+    assert (seen["whole"], seen["balance"], seen["hash"]) == (True, wallet.balance, wallet.hash)
+    said = CliRunner().invoke(app, ["statement", "--check", str(file)]).stdout
+    assert f"{USD}, from its first line: {wallet.balance} in the end; the last line's hash is" in said
+    late = read_statement(world.market, world.renter, ReadStatement(since=read.lines[5].at))
+    status, found = checked(file, msgspec.json.encode(late).decode())
+    assert (status, found["wallets"][0]["whole"], found["wallets"][0]["hash"]) == (0, False, wallet.hash)
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "named"),
+    [
+        ("amount", "-0.5", "amount"),
+        ("amount", "much", "amount and balance"),
+        ("balance", "900", "balance"),
+        ("how", "price=2", "how"),
+        ("previous", "00", "previous"),
+        ("reference", "order:3", "hash"),
+        ("at", 5, "hash"),
+        ("hash", "00", "hash"),
+    ],
+)
+def test_the_first_wrong_line_of_a_saved_statement_is_named(
+    world: World, tmp_path: Path, member: str, value: object, named: str
+) -> None:
+    read = json.loads(msgspec.json.encode(read_statement(world.market, world.renter, ReadStatement())))
+    later = [line for line in read["lines"] if line["how"]][4]
+    later[member] = value
+    status, found = checked(tmp_path / "forged.json", json.dumps(read))
+    assert (status, found["wrong"]["id"], found["wrong"]["member"]) == (1, later["id"], named)
+
+
+def test_a_line_that_was_taken_out_is_missed(world: World, tmp_path: Path) -> None:
+    read = json.loads(msgspec.json.encode(read_statement(world.market, world.renter, ReadStatement())))
+    del read["lines"][2]
+    status, found = checked(tmp_path / "shorter.json", json.dumps(read))
+    assert (status, found["wrong"]["id"]) == (1, read["lines"][2]["id"])
+
+
+def test_a_file_that_is_no_statement_is_refused(tmp_path: Path) -> None:
+    for content in ("", "{}", "id,at\n1,2\n", "{", "\x00"):
+        assert checked(tmp_path / "other", content) == (2, {}), content
+
+
+def test_the_operators_csv_and_json_say_the_same(world: World, tmp_path: Path) -> None:
     url = world.store.engine.url.render_as_string(hide_password=False)
 
-    def printed(form: str, *words: str) -> str:
-        command = ["admin", "statement", RENTER, "--database-url", url, "--format", form, *words]
+    def printed(*words: str) -> str:
+        command = ["admin", "statement", RENTER, "--database-url", url, *words]
         done = CliRunner().invoke(app, command, env={"COLUMNS": "200"}, catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    rows = list(csv.DictReader(printed("csv").splitlines()))
-    read = json.loads(printed("json"))
+    rows = list(csv.DictReader(printed("--csv").splitlines()))
+    assert checked(tmp_path / "renter.csv", printed("--csv"))[0] == 0
+    read = json.loads(printed("--json"))
     (wallet,) = read["wallets"]
     assert check(rows) == check(read["lines"]) == {USD: (units(wallet["balance"]), wallet["hash"])}
-    assert "price=1.37" in printed("text")
-    assert len(printed("csv", "--to", "2027-01-15T08:00:00").splitlines()) == 1
-    assert len(printed("csv", "--from", str(START), "--to", str(START + 1)).splitlines()) == 4
-    assert json.loads(printed("json", "--currency", "btc"))["lines"] == []
+    assert "price=1.37" in printed()
+    assert len(printed("--csv", "--to", "2027-01-15T08:00:00").splitlines()) == 1
+    assert len(printed("--csv", "--from", str(START), "--to", str(START + 1)).splitlines()) == 4
+    assert json.loads(printed("--json", "--currency", "btc"))["lines"] == []

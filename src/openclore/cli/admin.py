@@ -16,7 +16,7 @@ from .errors import guarded
 from .host import agent_command
 from .options import CURRENCY_HELP, Json, currency
 from .output import show_json
-from .statements import Format, Since, Until
+from .statements import Csv, Since, Until
 from .statements import show as show_statement
 
 if TYPE_CHECKING:
@@ -290,9 +290,10 @@ def statement(
         Currency | None,
         typer.Option("--currency", help=CURRENCY_HELP, parser=_currency, metavar="CURRENCY"),
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="What to print.")] = "text",
+    as_csv: Csv = False,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
+    json: Json = False,
 ) -> None:
     """Show what an account's wallets received and paid, and how each line was computed."""
     from ..api.open.statements import ReadStatement
@@ -300,7 +301,7 @@ def statement(
 
     request = ReadStatement(currency=only, since=since, until=until)
     with _market(data_dir, database_url) as market:
-        show_statement(statement_pages(market, email, request), form)
+        show_statement(statement_pages(market, email, request), as_csv=as_csv, as_json=json)
 
 
 @admin.command("backup")

@@ -1,10 +1,12 @@
 """openclore statement: what the wallets received and paid, and how each line was computed."""
 
 import csv
+import io
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -19,8 +21,6 @@ from .output import Column, local_time, say, show_json, show_table
 if TYPE_CHECKING:
     from openclore.client import Clore
 
-Format = Literal["text", "json", "csv"]
-
 COLUMNS = [
     Column("TIME"),
     Column("KIND"),
@@ -28,7 +28,7 @@ COLUMNS = [
     Column("AMOUNT", justify="right"),
     Column("BALANCE", justify="right"),
     Column("CURRENCY"),
-    Column("HOW", rank=1, flexible=True),
+    Column("HOW", rank=1, folds=True),
 ]
 CSV_COLUMNS = (
     "id",
@@ -68,6 +68,7 @@ Since = Annotated[
 Until = Annotated[
     int | None, typer.Option("--to", parser=moment, metavar="TIME", help="Moment before which it ends.")
 ]
+Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 
 @guarded
@@ -77,7 +78,16 @@ def statement(
     currency: Annotated[
         str | None, typer.Option(metavar="NAME", help=f"Only {options.CURRENCY_HELP}.")
     ] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_csv: Csv = False,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Compute a saved statement anew, CSV or JSON, instead; asks no market.",
+        ),
+    ] = None,
     profile: options.Profile = None,
     base_url: options.BaseUrl = None,
     json: options.Json = False,
@@ -85,14 +95,16 @@ def statement(
     """Show what your wallets received and paid, and how each line was computed.
 
     With --csv or --json, each line has all it takes to compute it anew, and a hash over all lines before:
-    keep the last one, and no line can change unseen. What running orders cost since it was last posted is
-    not on it yet. Only OpenClore's markets tell.
+    keep the last one, and no line can change unseen. --check computes a saved one anew, and ends with status
+    1 at the first line that is wrong. What running orders cost since it was last posted is not on it yet.
+    Only OpenClore's markets tell.
     """
-    if as_csv and json:
-        raise typer.BadParameter("say either --csv or --json", param_hint="--csv")
+    if check is not None:
+        _check(check, as_json=json)
+        return
     with options.client(profile, base_url) as clore:
         wanted = options.currency(currency) if currency else None
-        show(_pages(clore, wanted, since, until), "csv" if as_csv else "json" if json else "text")
+        show(_pages(clore, wanted, since, until), as_csv=as_csv, as_json=json)
 
 
 def _pages(
@@ -105,9 +117,11 @@ def _pages(
         after, more = page.after, page.more
 
 
-def show(pages: Iterable[StatementReply], form: Format) -> None:
+def show(pages: Iterable[StatementReply], *, as_csv: bool, as_json: bool) -> None:
     """Print a statement; as CSV a page at a time, however long it is."""
-    if form == "csv":
+    if as_csv and as_json:
+        raise typer.BadParameter("say either --csv or --json", param_hint="--csv")
+    if as_csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(CSV_COLUMNS)
         for page in pages:
@@ -116,7 +130,7 @@ def show(pages: Iterable[StatementReply], form: Format) -> None:
         return
     read = list(pages)
     lines, wallets = [line for page in read for line in page.lines], read[-1].wallets
-    if form == "json":
+    if as_json:
         show_json({"lines": msgspec.to_builtins(lines), "wallets": msgspec.to_builtins(wallets)})
         return
     show_table(COLUMNS, map(_row, lines), empty="Nothing was received or paid in this time.")
@@ -138,3 +152,67 @@ def _row(line: StatementLine) -> list[object]:
         UNITS.get(line.currency, line.currency),
         line.how or "-",
     ]
+
+
+# Checking -------------------------------------------------------------------------------------------
+
+
+class _Saved(msgspec.Struct):
+    lines: list[StatementLine]
+
+
+def _check(file: Path, *, as_json: bool) -> None:
+    from ..rules import money
+    from ..rules.statement_check import WrongLine, check_statement
+
+    lines = _saved(file)
+    found = check_statement(lines)
+    wrong = found if isinstance(found, WrongLine) else None
+    wallets = [] if isinstance(found, WrongLine) else found
+    if as_json:
+        said = [
+            {
+                "currency": wallet.currency,
+                "whole": wallet.whole,
+                "lines": wallet.lines,
+                "balance": money.to_text(wallet.balance),
+                "hash": wallet.hash,
+            }
+            for wallet in wallets
+        ]
+        show_json({"lines": len(lines), "wrong": wrong, "wallets": said})
+    elif wrong is not None:
+        typer.echo(str(wrong))
+    else:
+        typer.echo(f"Everything adds up (lines: {len(lines)}).")
+        for wallet in wallets:
+            start = "from its first line" if wallet.whole else "from the middle"
+            typer.echo(
+                f"{wallet.currency}, {start}: {money.to_text(wallet.balance)} in the end;"
+                f" the last line's hash is {wallet.hash}"
+            )
+    if wrong is not None:
+        raise typer.Exit(1)
+
+
+def _saved(file: Path) -> list[StatementLine]:
+    """The lines of a statement that was printed as CSV or JSON.
+
+    Raises:
+        InputError: it is neither.
+    """
+    from openclore.client.errors import InputError
+
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        if text.lstrip().startswith("{"):
+            return msgspec.json.decode(text, type=_Saved).lines
+        table = csv.DictReader(io.StringIO(text))
+        if tuple(table.fieldnames or ()) != CSV_COLUMNS:
+            raise csv.Error(f"its first line must be {','.join(CSV_COLUMNS)}")
+        rows = [
+            {name: value for name, value in row.items() if (name, value) != ("order_id", "")} for row in table
+        ]
+        return msgspec.convert(rows, list[StatementLine], strict=False)
+    except (OSError, UnicodeDecodeError, csv.Error, msgspec.DecodeError) as problem:
+        raise InputError(f"{file} is no statement, as --csv or --json prints it: {problem}") from None

@@ -1,4 +1,4 @@
-"""How a charge was computed: the words that its line on a statement carries, and what they come to.
+"""How a charge was computed: the words that its line on a statement carries, what they come to, and its hash.
 
     price=2 minutes=0..61 spend_before=0 host_fee=5% paid_before=0.08194445
 
@@ -7,6 +7,7 @@ docs/money.md has the formula for whoever computes it anew.
 
 import re
 from functools import cache
+from hashlib import sha256
 
 import msgspec
 
@@ -100,6 +101,14 @@ def parsed(words: str) -> Basis | None:
         )
     except (ValueError, ArithmeticError):
         return None
+
+
+def line_hash(
+    previous: str, *, currency: str, at: int, kind: str, reference: str, amount: str, balance: str, how: str
+) -> bytes:
+    """The hash of a line with these texts; `previous` is the one before it, in hex."""
+    line = f"{previous}|{currency}|{at}|{kind}|{reference}|{amount}|{balance}|{how}"
+    return sha256(line.encode()).digest()
 
 
 @cache

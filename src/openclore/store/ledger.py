@@ -8,7 +8,6 @@ whatever was changed until then.
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -16,6 +15,7 @@ from sqlalchemy import Connection, Row, bindparam, select, union_all
 
 from ..api.currencies import Currency
 from ..rules import money
+from ..rules.statements import line_hash
 from .rows import among, as_struct, as_structs, inserting, updating
 from .tables import ledger_accounts, transfers
 
@@ -258,8 +258,16 @@ def chained(
 
     `amount` is below zero for the debit side, `balance` is what the account holds afterwards.
     """
-    said = f"{kind}|{reference}|{money.to_text(amount)}|{money.to_text(balance)}|{how}"
-    return sha256(f"{previous.hex()}|{currency}|{at}|{said}".encode()).digest()
+    return line_hash(
+        previous.hex(),
+        currency=currency,
+        at=at,
+        kind=kind,
+        reference=reference,
+        amount=money.to_text(amount),
+        balance=money.to_text(balance),
+        how=how,
+    )
 
 
 def every(tx: Connection) -> Iterator[LedgerAccount]:
