@@ -85,21 +85,30 @@ def accrued(orders: Sequence[Order], now: int) -> int:
 def exhausts_at(balance: int, orders: Sequence[Order]) -> int | None:
     """The first second at which a wallet can't pay its running orders; None if it can to their ends.
 
-    Costs only ever grow, so the second is found by halving; it is a minute boundary (or the end of the
-    creation fee's grace) because nothing grows in between.
+    Costs only ever grow, and nearly evenly: it is looked for a minute on either side of where it would be if
+    they grew evenly, then in the middle of what is left. It is a minute boundary (or the end of the creation
+    fee's grace) because nothing grows in between.
     """
     if not orders:
         return None
     low, high = min(order.posted_at for order in orders), max(order.ends_at for order in orders)
-    if accrued(orders, high) <= balance:
+    owed_high = accrued(orders, high)
+    if owed_high <= balance:
         return None
-    while low < high:
-        middle = (low + high) // 2
-        if accrued(orders, middle) > balance:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    owed_low = accrued(orders, low)
+    if owed_low > balance:
+        return low
+    while high - low > 1:
+        evenly = low + (balance - owed_low) * (high - low) // (owed_high - owed_low)
+        for shift in (-60, 60, None):
+            at = (low + high) // 2 if shift is None else evenly + shift
+            if low < at < high:
+                owed = accrued(orders, at)
+                if owed > balance:
+                    high, owed_high = at, owed
+                else:
+                    low, owed_low = at, owed
+    return high
 
 
 class Purse(NamedTuple):

@@ -84,8 +84,10 @@ def append(
 
 
 # Every change passes through it. It is built once: building takes longer than running.
-_APPEND = events.insert().values(
-    host_id=select(servers.c.account_id).where(servers.c.id == bindparam("of")).scalar_subquery()
+_APPEND = (
+    events.insert()
+    .inline()
+    .values(host_id=select(servers.c.account_id).where(servers.c.id == bindparam("of")).scalar_subquery())
 )
 
 
