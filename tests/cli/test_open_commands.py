@@ -62,6 +62,16 @@ def test_an_order_is_shown_with_all_that_happened_to_it(openclore):
     ]
 
 
+def test_what_happened_to_an_order_is_told_in_full_in_a_narrow_terminal_too(openclore):
+    said = " ".join(["word"] * 40)
+    row = {**DETAIL["order"], "expired": False, "mon_container": 2, "specs": {"runtime": "simulated"}}
+    detail = {**DETAIL, "order": row, "history": [{**STEPS[0], "data": {"detail": said}}]}
+    shown = openclore(Market(**{"17": {"order": detail}}), "order", "17", width=80).stdout
+    assert "State running (simulated)" in lines(shown)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert shown.count("word") == 40
+
+
 def test_a_lease_is_renewed_or_given_up(openclore):
     market = Market(lease={"order": DETAIL})
     result = openclore(market, "lease", "17", "15m")
@@ -285,6 +295,13 @@ def test_a_statement_is_shown_with_how_its_lines_were_computed(openclore):
         " price=2.4 minutes=0..60 spend_before=0 host_fee=20% paid_before=0"
     )
     assert "9.9 posted; the last line's hash is bb" in done.stderr
+
+
+def test_how_a_line_was_computed_stands_under_it_where_the_terminal_is_narrow(openclore):
+    shown = openclore(Market(statement=list(PAGES)), "statement", width=80)
+    assert lines(shown.stdout)[1:3] == ["2027-01-15 08:00:00 rental 17 -0.08 9.92 USD", LINE["how"]]
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    assert "No room" not in shown.stderr
 
 
 def test_a_statement_is_printed_for_programs(openclore):

@@ -20,7 +20,7 @@ PAGE = 1_000
 Kinds = Annotated[
     list[str] | None, typer.Option(metavar="KIND", help="Only this kind, such as order_ended; repeatable.")
 ]
-EVENT_COLUMNS = [Column("TIME"), Column("EVENT"), Column("WHAT", rank=1, flexible=True)]
+EVENT_COLUMNS = [Column("TIME"), Column("EVENT"), Column("WHAT", rank=2, folds=True)]
 COLUMNS = [
     Column("EVENT ID", rank=3, justify="right"),
     *EVENT_COLUMNS[:2],

@@ -324,7 +324,7 @@ def _row(order: Order) -> list[object]:
     return [
         order.id,
         order.si if order.si is not None else "-",
-        f"{state(order)} (simulated)" if simulated(order) else state(order),
+        state(order),
         price(order.price, coin),
         price(order.spend, coin),
         UNITS.get(coin, coin) or "-",
@@ -336,7 +336,11 @@ def _row(order: Order) -> list[object]:
 
 
 def state(order: Order) -> str:
-    """One word for where an order stands, from what the row has."""
+    """Where an order stands, from what the row has, and whether its server is simulated."""
+    return f"{_word(order)} (simulated)" if simulated(order) else _word(order)
+
+
+def _word(order: Order) -> str:
     if over(order):
         return f"ended ({order.end_reason})" if order.end_reason else "ended"
     if order.mon_container == 1:

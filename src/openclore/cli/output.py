@@ -21,19 +21,22 @@ GAP = 2
 UNBOUNDED_WIDTH = 100_000
 FLEXIBLE_WIDTH_MIN = 16
 FACT_NAME_WIDTH = 15
+FOLD_INDENT = "    "
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table. The highest `rank` goes first when the terminal is too narrow; 0 always stays.
 
-    A `flexible` column may be cut short before others are dropped.
+    A `flexible` column may be cut short before others are dropped. One that `folds` has its text under the
+    row, over as many lines as it needs, where it has no room beside the others.
     """
 
     title: str
     rank: int = 0
     justify: Literal["left", "right"] = "left"
     flexible: bool = False
+    folds: bool = False
 
 
 # Numbers --------------------------------------------------------------------------------------------
@@ -108,13 +111,15 @@ def show_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, e
         say(empty)
         return
     widths = fitting(columns, cells, terminal_width())
+    left_out = [i for i in range(len(columns)) if i not in widths]
     titles = "  ".join(_padded(columns[i], columns[i].title, width) for i, width in widths.items())
-    lines = [
-        "  ".join(_padded(columns[i], row[i], width) for i, width in widths.items()).rstrip() for row in cells
-    ]
+    lines = []
+    for row in cells:
+        lines.append("  ".join(_padded(columns[i], row[i], width) for i, width in widths.items()).rstrip())
+        lines += [line for i in left_out if columns[i].folds and row[i] != "-" for line in _folded(row[i])]
     sys.stdout.write("\n".join([_bold(titles.rstrip()), *lines]) + "\n")
-    if len(widths) < len(columns) and sys.stdout.isatty():
-        hidden = ", ".join(column.title for i, column in enumerate(columns) if i not in widths)
+    hidden = ", ".join(columns[i].title for i in left_out if not columns[i].folds)
+    if hidden:
         say(f"No room for: {hidden}. A wider terminal or --json shows all.")
 
 
@@ -157,6 +162,16 @@ def _aligned(columns: Sequence[Column], rows: list[list[str]]) -> list[list[str]
 def _padded(column: Column, text: str, width: int) -> str:
     text = text if len(text) <= width else text[: width - 1] + "…"
     return text.rjust(width) if column.justify == "right" else text.ljust(width)
+
+
+def _folded(text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        max(40, terminal_width()),
+        initial_indent=FOLD_INDENT,
+        subsequent_indent=FOLD_INDENT,
+        break_on_hyphens=False,
+    )
 
 
 def _bold(text: str) -> str:
