@@ -294,7 +294,7 @@ def test_a_statement_is_shown_with_how_its_lines_were_computed(openclore):
         "2027-01-15 08:00:00 rental 17 -0.08 9.92 USD"
         " price=2.4 minutes=0..60 spend_before=0 host_fee=20% paid_before=0"
     )
-    assert "9.9 posted; the last line's hash is bb" in done.stderr
+    assert "9.9 posted; the wallet's last hash is bb" in done.stderr
 
 
 def test_how_a_line_was_computed_stands_under_it_where_the_terminal_is_narrow(openclore):
@@ -317,6 +317,15 @@ def test_a_statement_is_printed_for_programs(openclore):
 
 
 def test_a_time_that_is_none_is_refused(openclore):
-    done = openclore(Market(), "statement", "--to", "yesterday")
-    assert (done.exit_code, "'yesterday' is no time" in done.stderr) == (2, True)
+    for text, sentence in (
+        ("yesterday", "'yesterday' is no time"),
+        ("²", "'²' is no time"),
+        ("9" * 23, "too far away"),
+        ("9" * 5_000, "is no time"),
+        ("1969-12-31", "is before 1970"),
+    ):
+        done = openclore(Market(), "statement", "--to", text)
+        assert (done.exit_code, sentence in " ".join(done.stderr.split())) == (2, True)
+    done = openclore(Market(), "statement", "--from", "2026-11-02", "--to", "2026-11-01")
+    assert (done.exit_code, "must not be before --from" in done.stderr) == (2, True)
     assert openclore(Market(), "statement", "--csv", "--json").exit_code == 2

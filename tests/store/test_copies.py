@@ -1,24 +1,30 @@
 """Backups, restoring them, and moving between databases."""
 
+import copy
+import shutil
 import sqlite3
 import stat
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from sqlalchemy import select
+from typer.testing import CliRunner
 
 from openclore.api.currencies import Currency
 from openclore.api.open.limits import SetSpendLimit
 from openclore.api.open.statements import ReadStatement
 from openclore.api.open.webhooks import AddWebhook
 from openclore.api.spot import SetSpotPrice
+from openclore.cli.main import app
 from openclore.rules.policy import Policy
-from openclore.store import copies
-from openclore.store.copies import NotEmpty, back_up, copy_market, restore
-from openclore.store.store import Store, StoreError, migrate, open_store
+from openclore.store import copies, leases
+from openclore.store.copies import NotEmpty, back_up, copy_market, opened_backup
+from openclore.store.serving import Served, alone_on
+from openclore.store.store import Store, StoreError, database_url, migrate, open_store, revision
 from openclore.usecases import accounts, limits, spot, webhooks
 from openclore.usecases.market import Market
 from openclore.usecases.statements import statement_pages
@@ -60,8 +66,56 @@ def target(request: pytest.FixtureRequest, new_sqlite_store: Callable[[], Store]
             yield opened
 
 
+@pytest.fixture
+def backup(world: World, tmp_path: Path) -> Path:
+    back_up(world.store, tmp_path / "market.backup")
+    return tmp_path / "market.backup"
+
+
+def restore(file: Path, target: Store, *, overwrite: bool = False) -> dict[str, int]:
+    with opened_backup(file) as found:
+        return copy_market(found, target, overwrite=overwrite)
+
+
+@contextmanager
+def served(store: Store) -> Iterator[None]:
+    """As if a server were running on it."""
+    if not store.shared:
+        with alone_on(store):
+            yield
+        return
+    with store.writing() as tx:
+        token = leases.take(tx, "loop", "a server", 60)
+    yield
+    with store.writing() as tx:
+        leases.release(tx, "loop", token or 0)
+
+
+def a_market_of_the_first_release(store: Store) -> None:
+    migrate(store, "base")
+    migrate(store, "0001")
+    with store.writing() as tx:
+        tx.exec_driver_sql("INSERT INTO accounts (email, created_at) VALUES ('a@example.org', 5)")
+        tx.exec_driver_sql(
+            "INSERT INTO ledger_accounts (kind, account_id, currency, balance)"
+            " VALUES ('outside', NULL, 'bitcoin', -70), ('wallet', 1, 'bitcoin', 70)"
+        )
+        tx.exec_driver_sql(
+            "INSERT INTO transfers (debit_id, credit_id, amount, kind, reference, idempotency_key, at)"
+            " VALUES (1, 2, 30, 'credit', 'account:1', 'credit:30', 6),"
+            " (1, 2, 40, 'credit', 'account:1', 'credit:40', 6)"
+        )
+
+
 def names_in(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
+
+
+def refused(*words: str) -> str:
+    """What a command that ends with status 2 says on its way."""
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2, done.output
+    return " ".join(done.output.split())
 
 
 def everything(store: Store) -> dict[str, list[Any]]:
@@ -79,15 +133,18 @@ def test_a_market_is_the_same_in_every_database(world: World, target: Store) -> 
     assert verify(Market(target, world.policy)).difference is None
 
 
+def moved_to(target: Store, world: World) -> World:
+    moved = copy.copy(world)
+    moved.store, moved.market = target, Market(target, world.policy)
+    return moved
+
+
 def test_no_id_is_given_twice_after_the_move(world: World, target: Store) -> None:
     """Not even that of something that is gone."""
     (hook,) = webhooks.list_webhooks(world.market, world.renter, world.now).webhooks
     webhooks.remove_webhook(world.market, world.renter, hook.id, world.now)
     copy_market(world.store, target)
-    moved = World.__new__(World)
-    moved.store, moved.policy, moved.now = target, world.policy, world.now
-    moved.market, moved.renter, moved.host = Market(target, world.policy), world.renter, world.host
-    moved.server = world.server
+    moved = moved_to(target, world)
     made = webhooks.add_webhook(
         moved.market, moved.renter, AddWebhook(url="https://hooks.example.org/"), moved.now
     )
@@ -99,18 +156,16 @@ def test_no_id_is_given_twice_after_the_move(world: World, target: Store) -> Non
 
 
 def test_a_database_that_has_something_is_left_alone_unless_told(
-    world: World, target: Store, tmp_path: Path
+    world: World, target: Store, backup: Path
 ) -> None:
     accounts.create_account(Market(target, world.policy), "else@example.org", 1)
     before = everything(target)
-    file = tmp_path / "market.backup"
-    back_up(world.store, file)
     with pytest.raises(NotEmpty):
         copy_market(world.store, target)
     with pytest.raises(NotEmpty):
-        restore(file, target)
+        restore(backup, target)
     assert everything(target) == before
-    restore(file, target, overwrite=True)
+    restore(backup, target, overwrite=True)
     assert everything(target) == everything(world.store)
 
 
@@ -151,33 +206,81 @@ def test_a_backup_that_can_not_be_made_or_read_leaves_nothing(world: World, tmp_
     (tmp_path / "letter").write_text("hello, I am a letter; " * 100)
     with closing(sqlite3.connect(tmp_path / "other")) as other:
         other.execute("CREATE TABLE birds (name)")
-    for name, said in (("letter", "database"), ("other", "no backup"), ("missing", "No such file")):
+    for name, said in (("letter", "no backup"), ("other", "no backup"), ("missing", "No such file")):
         with pytest.raises(StoreError, match=said):
             restore(tmp_path / name, world.store, overwrite=True)
     assert everything(world.store) == before
     assert names_in(tmp_path) == ["letter", "other", "taken"]
 
 
-def test_a_backup_of_an_earlier_release_is_brought_up(
-    new_sqlite_store: Callable[[], Store], tmp_path: Path
+def test_a_database_that_is_served_is_not_replaced(world: World, target: Store, backup: Path) -> None:
+    accounts.create_account(Market(target, world.policy), "else@example.org", 1)
+    before = everything(target)
+    with served(target), pytest.raises(Served, match="stop it first"):
+        restore(backup, target, overwrite=True)
+    assert everything(target) == before
+    restore(backup, target, overwrite=True)
+    assert everything(target) == everything(world.store)
+
+
+def test_a_backup_with_a_changed_byte_is_never_another_market(
+    world: World, backup: Path, tmp_path: Path
 ) -> None:
+    """What is changed in the empty space of its pages does no harm; all else is found."""
+    content, damaged, then = backup.read_bytes(), tmp_path / "damaged", everything(world.store)
+    chance, said = Random(5), []
+    for _ in range(60):
+        length = chance.choice([1, 4, 64, 600])
+        begin = chance.randrange(len(content) - length)
+        damaged.write_bytes(content[:begin] + chance.randbytes(length) + content[begin + length :])
+        try:
+            with opened_backup(damaged) as found:
+                assert everything(found) == then
+        except StoreError as error:
+            said.append(str(error))
+    assert len(said) > 5
+    assert all(text.startswith((f"{damaged} is damaged: ", f"{damaged} is no backup")) for text in said)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE servers SET name = name || '!'",
+        "UPDATE api_keys SET key_hash = 'x'",
+        "UPDATE sqlite_sequence SET seq = seq - 1",
+        "DELETE FROM events",
+        "DROP INDEX ix_transfers_order_id",
+    ],
+)
+def test_a_backup_that_somebody_changed_is_refused(backup: Path, change: str) -> None:
+    with closing(sqlite3.connect(backup)) as opened:
+        opened.execute(change)
+        opened.commit()
+    with pytest.raises(StoreError, match="is damaged"), opened_backup(backup):
+        pass
+
+
+def test_a_market_made_of_a_backup_is_backed_up_anew(world: World, backup: Path, tmp_path: Path) -> None:
+    """Even if it is the file itself that is served."""
+    (tmp_path / "home").mkdir()
+    shutil.copy(backup, tmp_path / "home" / "openclore.db")
+    with closing(open_store(database_url(tmp_path / "home"))) as home:
+        moved_to(home, world).credit("3")
+        back_up(home, tmp_path / "second.backup")
+        with opened_backup(tmp_path / "second.backup") as found:
+            assert everything(found) == everything(home)
+
+
+def test_a_backup_of_an_earlier_release_is_brought_up(
+    store: Store, new_sqlite_store: Callable[[], Store], tmp_path: Path
+) -> None:
+    """It is made with the tables it has: processes of that release may go on."""
     file = tmp_path / "old.backup"
-    with closing(new_sqlite_store()) as old:
-        migrate(old, "base")
-        migrate(old, "0001")
-        with old.writing() as tx:
-            tx.exec_driver_sql("INSERT INTO accounts (email, created_at) VALUES ('a@example.org', 5)")
-            tx.exec_driver_sql(
-                "INSERT INTO ledger_accounts (kind, account_id, currency, balance)"
-                " VALUES ('outside', NULL, 'bitcoin', -70), ('wallet', 1, 'bitcoin', 70)"
-            )
-            tx.exec_driver_sql(
-                "INSERT INTO transfers"
-                " (debit_id, credit_id, amount, kind, reference, idempotency_key, at)"
-                " VALUES (1, 2, 30, 'credit', 'account:1', 'credit:30', 6),"
-                " (1, 2, 40, 'credit', 'account:1', 'credit:40', 6)"
-            )
-        back_up(old, file)
+    a_market_of_the_first_release(store)
+    back_up(store, file)
+    assert revision(store) == "0001"
+    with closing(sqlite3.connect(file)) as opened:
+        assert opened.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
     content = file.read_bytes()
     with closing(new_sqlite_store()) as new:
         restore(file, new)
@@ -192,6 +295,19 @@ def test_a_backup_of_an_earlier_release_is_brought_up(
         assert page.lines[1].previous == page.lines[0].hash
         assert page.wallets[0].hash == page.lines[1].hash
     assert file.read_bytes() == content
+
+
+def test_a_backup_of_a_newer_release_is_refused_by_its_name(
+    new_sqlite_store: Callable[[], Store], tmp_path: Path
+) -> None:
+    file = tmp_path / "newer.backup"
+    with closing(new_sqlite_store()) as newer:
+        with newer.writing() as tx:
+            tx.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        back_up(newer, file)
+    with pytest.raises(StoreError, match=r"newer\.backup.*made by a newer") as error, opened_backup(file):
+        pass
+    assert "openclore-restore" not in str(error.value)
 
 
 def test_the_commands_move_a_market_there_and_back(
@@ -216,12 +332,56 @@ def test_the_commands_move_a_market_there_and_back(
     openclore("db", "copy", source, str(tmp_path / "home"), status=2)
 
 
-def test_tables_are_brought_up_by_a_command(new_sqlite_store: Callable[[], Store], tmp_path: Path) -> None:
-    with closing(new_sqlite_store()) as old:
-        migrate(old, "base")
-        migrate(old, "0001")
-        address = str(old.engine.url)
+def test_a_market_that_is_served_is_neither_copied_nor_replaced_by_command(
+    world: World, backup: Path, tmp_path: Path
+) -> None:
+    source = world.store.engine.url.render_as_string(hide_password=False)
+    with served(world.store):
+        for words in (
+            ("db", "copy", source, str(tmp_path / "new")),
+            ("admin", "restore", str(backup), "--overwrite", "--database-url", source),
+        ):
+            assert "running" in refused(*words)
+        openclore("admin", "backup", str(tmp_path / "second.backup"), "--database-url", source)
+    assert not (tmp_path / "new").exists()
+    openclore("db", "copy", source, str(tmp_path / "new"))
+
+
+def test_a_backup_that_can_not_be_restored_makes_no_market(backup: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(backup)) as opened:
+        opened.execute("DELETE FROM events")
+        opened.commit()
+    for file in (backup, tmp_path / "nowhere"):
+        said = refused("admin", "restore", str(file), "--data-dir", str(tmp_path / "new"))
+        assert str(file) in said
+        assert "openclore-restore" not in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_current_directory_is_not_meant_by_an_empty_address(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = world.store.engine.url.render_as_string(hide_password=False)
+    assert "must not be empty" in refused("db", "copy", source, "")
+    assert "must not be empty" in refused("db", "copy", "", source)
+    assert names_in(tmp_path) == []
+
+
+def test_tables_are_brought_up_by_a_command(store: Store, tmp_path: Path) -> None:
+    """And by no other that looks at a market or changes it."""
+    a_market_of_the_first_release(store)
+    address = store.engine.url.render_as_string(hide_password=False)
+    for words in (
+        ("admin", "verify"),
+        ("admin", "statement", "a@example.org"),
+        ("admin", "credit", "a@example.org", "bitcoin", "1"),
+        ("admin", "account", "create", "b@example.org"),
+    ):
+        assert "openclore db upgrade" in refused(*words, "--database-url", address)
+    openclore("admin", "backup", str(tmp_path / "old.backup"), "--database-url", address)
     openclore("db", "copy", address, str(tmp_path / "new"), status=2)
+    assert revision(store) == "0001"
     assert openclore("db", "upgrade", "--database-url", address) == {"before": "0001", "now": "0002"}
     assert openclore("db", "upgrade", "--database-url", address) == {"before": "0002", "now": "0002"}
     openclore("db", "copy", address, str(tmp_path / "new"))

@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +16,13 @@ from .errors import guarded
 from .host import agent_command
 from .options import CURRENCY_HELP, Json, currency
 from .output import show_json
-from .statements import Csv, Since, Until
+from .statements import Csv, Since, Until, check_span
 from .statements import show as show_statement
 
 if TYPE_CHECKING:
+    from ..rules.policy import Policy
     from ..server.settings import Settings
+    from ..store.store import Store
     from ..usecases.market import Market
 
 admin = typer.Typer(no_args_is_help=True, help="Operate a market: accounts, keys, money, servers, rates.")
@@ -299,6 +301,7 @@ def statement(
     from ..api.open.statements import ReadStatement
     from ..usecases.statements import statement_pages
 
+    check_span(since, until)
     request = ReadStatement(currency=only, since=since, until=until)
     with _market(data_dir, database_url) as market:
         show_statement(statement_pages(market, email, request), as_csv=as_csv, as_json=json)
@@ -319,8 +322,8 @@ def backup(
     """
     from ..store.copies import back_up
 
-    with _market(data_dir, database_url) as market:
-        back_up(market.store, file)
+    with _database(data_dir, database_url) as (store, _):
+        back_up(store, file)
     size = file.stat().st_size
     _say({"file": str(file), "bytes": size}, f"Backed up to {file} ({size:,} bytes).", json)
 
@@ -341,16 +344,20 @@ def restore(
     Stop the market first: a running one would go on with keys and offers that are gone.
     """
     from ..client.errors import SetupError
-    from ..store.copies import NotEmpty
-    from ..store.copies import restore as read_back
+    from ..store.copies import NotEmpty, copy_market, opened_backup
+    from ..usecases.market import Market
     from ..usecases.verify import verify as recompute
 
-    with _market(data_dir, database_url, may_be_new=True) as market:
+    with (
+        said_in_a_line(),
+        opened_backup(file) as backup,
+        _database(data_dir, database_url, may_be_new=True) as (store, policy),
+    ):
         try:
-            rows = read_back(file, market.store, overwrite=overwrite)
+            rows = copy_market(backup, store, overwrite=overwrite)
         except NotEmpty as error:
             raise SetupError(f"{error}; --overwrite replaces it") from None
-        difference = recompute(market).difference
+        difference = recompute(Market(store, policy)).difference
     _say(
         {"rows": rows, "difference": difference},
         f"Restored {sum(rows.values())} rows. {difference or 'Everything adds up.'}",
@@ -364,20 +371,34 @@ def restore(
 def _market(
     data_dir: Path | None, database_url: str | None, *, may_be_new: bool = False
 ) -> "Iterator[Market]":
-    """The market these options name; its refusals end the command with one readable line.
+    """The market these options name, which has the tables of this release; one that is new gets them.
+
+    Nothing here brings older ones up: a process of their release may run on them.
+    """
+    from ..store.store import check_revision, migrate, revision
+    from ..usecases.market import Market
+
+    with _database(data_dir, database_url, may_be_new=may_be_new) as (store, policy):
+        if may_be_new and revision(store) is None:
+            migrate(store)
+        check_revision(store)
+        yield Market(store, policy)
+
+
+@contextmanager
+def _database(
+    data_dir: Path | None, database_url: str | None, *, may_be_new: bool = False
+) -> "Iterator[tuple[Store, Policy]]":
+    """The database these options name, as it is; its refusals end the command with one readable line.
 
     One that is not there yet is a mistyped name, unless it `may_be_new`.
     """
-    from ..store.store import open_store
-    from ..usecases.market import Market
+    from ..store.store import open_database
 
     with said_in_a_line():
         settings = settings_of(data_dir, database_url, may_be_new=may_be_new)
-        store = open_store(settings.database)
-        try:
-            yield Market(store, settings.policy)
-        finally:
-            store.close()
+        with closing(open_database(settings.database)) as store:
+            yield store, settings.policy
 
 
 def settings_of(data_dir: Path | None, database_url: str | None, *, may_be_new: bool = False) -> "Settings":
@@ -417,12 +438,14 @@ def said_in_a_line() -> "Iterator[None]":
     from ..rules.refused import InvalidInput
     from ..server.settings import SettingsError
     from ..store.copies import NotEmpty
-    from ..store.store import StoreError
+    from ..store.store import StoreBusy, StoreError
 
     try:
         yield
     except (InvalidInput, AmountError, SettingsError, StoreError, NotEmpty) as error:
         raise SetupError(str(error)) from None
+    except StoreBusy:
+        raise SetupError("the database is busy: nothing was done, try again") from None
     except SQLAlchemyError as error:
         raise SetupError(f"the database failed: {getattr(error, 'orig', error)}") from None
 

@@ -28,22 +28,25 @@ def copy(
 ) -> None:
     """Copy a whole market into an empty database: from SQLite to PostgreSQL, or back.
 
-    It copies one moment: stop the market first, or what happens afterwards is missing. Then start it with
-    --database-url DST.
+    It copies one moment: stop the market first, or what happens afterwards would be missing. Then start it
+    with --database-url DST.
     """
+    from ..client.errors import SetupError
     from ..store.copies import copy_market
-    from ..store.store import StoreError, open_database, open_store, revision
-    from ..store.tables import REVISION
+    from ..store.serving import Served, unserved
+    from ..store.store import check_revision, open_database
 
-    from_url, to_url = _url(source), _url(target)
+    from_url, to_url = _url(source, "SRC"), _url(target, "DST")
     if from_url == to_url:
         raise typer.BadParameter("must be another database than SRC", param_hint="DST")
     check_is_there(from_url)
     with said_in_a_line(), closing(open_database(from_url)) as read:
-        if revision(read) != REVISION:
-            raise StoreError(f"{source} has no tables of this release; run openclore db upgrade on it first")
-        with closing(open_store(to_url)) as write:
-            copied = copy_market(read, write)
+        check_revision(read)
+        try:
+            with unserved(read), closing(open_database(to_url)) as write:
+                copied = copy_market(read, write)
+        except Served as error:
+            raise SetupError(f"{error}; only openclore admin backup copies a market that runs") from None
     if json:
         show_json({"rows": copied})
     else:
@@ -71,9 +74,15 @@ def upgrade(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Js
         typer.echo(f"Brought the tables from {before or 'nothing'} to {REVISION}.")
 
 
-def _url(address: str) -> str:
+def _url(address: str, name: str) -> str:
+    """
+    Raises:
+        BadParameter: it is empty, as an unset variable is.
+    """
     from ..store.store import database_url
 
+    if not address:
+        raise typer.BadParameter("must not be empty", param_hint=name)
     if "://" in address:
         return address
     path = Path(address).absolute()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from openclore.api.open.statements import StatementLine, StatementReply
+from openclore.api.open.statements import MOMENT_MAX, StatementLine, StatementReply
 
 from . import options
 from .errors import guarded
@@ -51,15 +51,28 @@ def moment(text: str) -> int:
     """Unix seconds of a day, a time or a number as people type them.
 
     Raises:
-        typer.BadParameter: it is none of these.
+        typer.BadParameter: it is none of these, or none that a market knows.
     """
-    if text.isdigit():
-        return int(text)
     try:
-        at = datetime.fromisoformat(text)
+        at = int(text) if text.isascii() and text.isdigit() else _unix(datetime.fromisoformat(text))
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no time, write it like 2026-11-01") from None
+    if not 0 <= at <= MOMENT_MAX:
+        raise typer.BadParameter(f"{text!r} is before 1970 or too far away, write it like 2026-11-01")
+    return at
+
+
+def _unix(at: datetime) -> int:
     return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+
+
+def check_span(since: int | None, until: int | None) -> None:
+    """
+    Raises:
+        typer.BadParameter: it ends before it begins.
+    """
+    if since is not None and until is not None and until < since:
+        raise typer.BadParameter("must not be before --from", param_hint="--to")
 
 
 Since = Annotated[
@@ -102,6 +115,7 @@ def statement(
     if check is not None:
         _check(check, as_json=json)
         return
+    check_span(since, until)
     with options.client(profile, base_url) as clore:
         wanted = options.currency(currency) if currency else None
         show(_pages(clore, wanted, since, until), as_csv=as_csv, as_json=json)
@@ -135,7 +149,7 @@ def show(pages: Iterable[StatementReply], *, as_csv: bool, as_json: bool) -> Non
         return
     show_table(COLUMNS, map(_row, lines), empty="Nothing was received or paid in this time.")
     for wallet in wallets:
-        say(f"{wallet.currency}: {wallet.balance} posted; the last line's hash is {wallet.hash or '-'}")
+        say(f"{wallet.currency}: {wallet.balance} posted; the wallet's last hash is {wallet.hash or '-'}")
 
 
 def _given(value: object) -> object:

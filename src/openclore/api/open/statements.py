@@ -8,6 +8,7 @@ from ..base import Part, Reply, Request
 from ..currencies import Currency
 
 STATEMENT_PAGE_MAX = 1_000
+MOMENT_MAX = 2**40
 
 
 class ReadStatement(Request):
@@ -17,8 +18,8 @@ class ReadStatement(Request):
     """
 
     currency: Currency | None = None
-    since: Annotated[int, msgspec.Meta(ge=0, le=2**40)] | None = None
-    until: Annotated[int, msgspec.Meta(ge=0, le=2**40)] | None = None
+    since: Annotated[int, msgspec.Meta(ge=0, le=MOMENT_MAX)] | None = None
+    until: Annotated[int, msgspec.Meta(ge=0, le=MOMENT_MAX)] | None = None
     after: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     limit: Annotated[int, msgspec.Meta(ge=1, le=STATEMENT_PAGE_MAX)] = 200
 
