@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, Text, cast, func, select, type_coerce
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.types import NullType
 
 from ..api.currencies import Currency
@@ -29,8 +30,8 @@ T = TypeVar("T")
 class Unreadable(Exception):
     """A row has a value that its column can't have."""
 
-    def __init__(self, table: str, row_id: int, reason: object) -> None:
-        super().__init__(f"the row {row_id} of {table}")
+    def __init__(self, where: str, reason: object) -> None:
+        super().__init__(where)
         self.reason = reason
 
 
@@ -61,6 +62,14 @@ class Side(NamedTuple):
         return self.sign * self.amount
 
 
+class End(NamedTuple):
+    """Whose ledger account a transfer is from or for; nothing is known of one that is not there."""
+
+    kind: Kind | None
+    account_id: int | None
+    currency: Currency | None
+
+
 class Payment(NamedTuple):
     """A transfer for an order, and between whose accounts it was."""
 
@@ -70,12 +79,8 @@ class Payment(NamedTuple):
     at: int
     kind: str
     how: str
-    from_kind: Kind | None
-    from_account: int | None
-    from_currency: Currency | None
-    to_kind: Kind | None
-    to_account: int | None
-    to_currency: Currency | None
+    debit: End
+    credit: End
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +122,12 @@ def ledger_accounts_by_id(tx: Connection) -> Generator[Owned]:
         .outerjoin(accounts, accounts.c.id == ledger_accounts.c.account_id)
         .order_by(ledger_accounts.c.id)
     )
-    return _each(tx, query, "ledger_accounts", lambda row: Owned(as_struct(row, LedgerAccount), row.email))
+
+    def read(row: Any) -> Owned:
+        account = as_struct(row, LedgerAccount)
+        return Owned(account, _value("accounts", account.account_id, row.email, str | None))
+
+    return _each(tx, query, "ledger_accounts", read)
 
 
 def sides_by_ledger_account(tx: Connection) -> Generator[Side]:
@@ -149,7 +159,12 @@ def orders_by_id(tx: Connection) -> Generator[Rented]:
     def read(row: Any) -> Rented:
         flags = {"deployed": _flag(row.deployed), "began": _flag(row.began)}
         order = as_struct(row, Order, deployment=nothing, **flags)
-        return Rented(order, row.email, row.seen_until, _presence_read(row.presence))
+        return Rented(
+            order,
+            renter=_value("accounts", order.account_id, row.email, str | None),
+            heard_until=_value("servers", order.server_id, row.seen_until, int | None),
+            presence=_presence_read(row.presence),
+        )
 
     return _each(tx, query, "orders", read)
 
@@ -204,23 +219,43 @@ def _happening(event_id: int, at: object, kind: str, order_id: object, data: str
         at = int(at) if isinstance(at, str) else at
         return msgspec.convert((event_id, at, kind, order_id, said, price), Happening)
     except _NO_VALUE as error:
-        raise Unreadable("events", event_id, error) from error
+        raise Unreadable(f"the row {event_id} of events", error) from error
 
 
 def payments_by_order(tx: Connection) -> Generator[Payment]:
     debit, credit = ledger_accounts.alias(), ledger_accounts.alias()
     t = transfers.c
+    ends = [column for side in (debit.c, credit.c) for column in (side.kind, side.account_id, side.currency)]
     query = (
-        select(t.order_id, t.id, t.amount, t.at, t.kind, t.how)
-        .add_columns(
-            *(side.c[name] for side in (debit, credit) for name in ("kind", "account_id", "currency"))
-        )
+        select(t.order_id, t.id, t.amount, t.at, t.kind, t.how, *ends, t.debit_id, t.credit_id)
         .outerjoin(debit, debit.c.id == t.debit_id)
         .outerjoin(credit, credit.c.id == t.credit_id)
         .where(t.order_id.is_not(None))
         .order_by(t.order_id, t.id)
     )
-    return _each(tx, query, "transfers", lambda row: msgspec.convert(tuple(row), Payment))
+
+    def read(row: Any) -> Payment:
+        debit, credit = tuple(row[6:9]), tuple(row[9:12])
+        try:
+            return msgspec.convert((*row[:6], debit, credit), Payment)
+        except msgspec.ValidationError:
+            _value("ledger_accounts", row.debit_id, debit, End)
+            _value("ledger_accounts", row.credit_id, credit, End)
+            raise
+
+    return _each(tx, query, "transfers", read)
+
+
+def _value(table: str, row_id: int | None, value: object, kind: Any) -> Any:
+    """A value that is from the row of another table.
+
+    Raises:
+        Unreadable
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise Unreadable(f"the row {row_id} of {table}", error) from error
 
 
 _NO_VALUE = (msgspec.MsgspecError, money.AmountError, ArithmeticError, TypeError, ValueError)
@@ -229,13 +264,20 @@ _NO_VALUE = (msgspec.MsgspecError, money.AmountError, ArithmeticError, TypeError
 def _each(
     tx: Connection, query: Select[*tuple[Any, ...]], table: str, read: Callable[[Any], T]
 ) -> Generator[T]:
-    with tx.execute(query.execution_options(yield_per=PAGE)) as rows:
-        for row in rows:
-            try:
-                found = read(row)
-            except _NO_VALUE as error:
-                raise Unreadable(table, row.id, error) from error
-            yield found
+    last = 0
+    try:
+        with tx.execute(query.execution_options(yield_per=PAGE)) as rows:
+            for row in rows:
+                try:
+                    found = read(row)
+                except _NO_VALUE as error:
+                    raise Unreadable(f"the row {row.id} of {table}", error) from error
+                last = row.id
+                yield found
+    except OperationalError as error:
+        if "decode" not in str(error.orig):
+            raise
+        raise Unreadable(f"a row of {table} after the row {last}", error.orig) from error
 
 
 def _raw(columns: Any) -> list[ColumnElement[Any]]:

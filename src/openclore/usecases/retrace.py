@@ -13,8 +13,8 @@ from ..store.events import Kind
 
 T = TypeVar("T")
 AHEAD_SECONDS_MAX = 3_600
-"""How far beyond the second at which something happens to an order it may be charged already: somebody who came
-later wrote first, or the clock was turned back.
+"""How far beyond the second at which something happens to an order it may be charged already: somebody who
+came later wrote first, or the clock was turned back.
 """
 
 

@@ -13,7 +13,7 @@ from ..rules import billing, money, statements
 from ..rules.orders import Order, State
 from ..rules.statements import Basis
 from ..store import audit
-from ..store.audit import Happening, Owned, Payment, Rented, Side
+from ..store.audit import End, Happening, Owned, Payment, Rented, Side
 from ..store.events import Kind as EventKind
 from ..store.ledger import Kind, LedgerAccount, chained
 from .market import Market
@@ -131,7 +131,7 @@ def _refuse(payment: Payment | None) -> None:
             money.to_text(payment.amount),
             order_id=payment.order_id,
             transfer_id=payment.id,
-            currency=payment.from_currency,
+            currency=payment.debit.currency,
         )
 
 
@@ -261,13 +261,14 @@ def _check_payment(
     """
     where = where | {"transfer_id": payment.id}
     kind = payment.kind
-    receiver = (Kind.WALLET, order.host_id) if kind == statements.RENTAL else (Kind.MARKET, None)
-    expected_ends = (Kind.WALLET, order.account_id, order.currency, *receiver, order.currency)
-    if kind not in (statements.RENTAL, statements.FEES) or payment[6:] != expected_ends:
+    debit = End(Kind.WALLET, order.account_id, order.currency)
+    host, market = End(Kind.WALLET, order.host_id, order.currency), End(Kind.MARKET, None, order.currency)
+    credit = {statements.RENTAL: host, statements.FEES: market}.get(kind)
+    if (payment.debit, payment.credit) != (debit, credit):
         raise _Found(
             f"from whom the transfer ({kind}) goes to whom",
-            _ends(*expected_ends),
-            _ends(*payment[6:]),
+            _ends(debit, credit or market),
+            _ends(payment.debit, payment.credit),
             **where,
         )
     if payment.at > order.posted_at:
@@ -333,13 +334,12 @@ def _segment_text(segment: Segment) -> str:
     return f"{price} after {segment.minutes_before} minutes for {money.to_text(segment.spend_before)}"
 
 
-def _ends(*ends: object) -> str:
+def _ends(*ends: End) -> str:
     """
-    >>> _ends("wallet", 1, "bitcoin", "market", None, "bitcoin")
+    >>> _ends(End(Kind.WALLET, 1, Currency.BITCOIN), End(Kind.MARKET, None, Currency.BITCOIN))
     'wallet 1 bitcoin -> market bitcoin'
     """
-    names = ["" if part is None else str(part) for part in ends]
-    return " -> ".join(" ".join(filter(None, half)) for half in (names[:3], names[3:]))
+    return " -> ".join(" ".join(str(part) for part in end if part is not None) for end in ends)
 
 
 # Accounts -------------------------------------------------------------------------------------------
