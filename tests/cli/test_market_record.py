@@ -33,6 +33,7 @@ def test_one_observation_is_appended_and_told(openclore: OpenClore, tmp_path: Pa
     assert "2 servers, 1 of them yours, 1 rented" in first.stderr
     second = openclore(here, "market", "record", str(path), "--once")
     assert "2 observations" in second.stderr
+    assert "1 server, 1 of them yours, 0 rented" in second.stderr
     history = read(path)
     assert history.header is not None
     assert history.header.market == "http://market.test/v1"

@@ -53,6 +53,23 @@ def test_a_negative_number_is_no_unknown_option(openclore, words):
     assert "no number may be negative here" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("order", "x"), "must be a whole number"),
+        (("order", "0"), "must be at least 1"),
+        (("rent", "1", "--image", "a", "--currency", "usd", "--bid", "x"), "must be a number"),
+        (("host", "--runtime", "x"), "'x' is not one of 'docker', 'simulated', 'auto'\n"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_in_plain_words(openclore, words, said):
+    result = openclore(Market(), *words)
+    assert result.exit_code == 2
+    assert f": {said}" in result.stderr
+    assert "rror: Value" not in result.stderr
+    assert "Input" not in result.stderr
+
+
 # Listing --------------------------------------------------------------------------------------------
 
 
@@ -522,6 +539,14 @@ def test_ctrl_c_while_ordering_says_that_the_order_may_exist(openclore):
     result = openclore(market, *RENT)
     assert result.exit_code == 130
     assert "may have been ordered" in result.stderr
+
+
+@pytest.mark.parametrize(("silent_seconds_max", "times"), [(60, 1), (0, 3)])
+def test_who_waits_long_hears_now_and_then_what_for(openclore, monkeypatch, silent_seconds_max, times):
+    monkeypatch.setattr("openclore.cli.orders.SILENT_SECONDS_MAX", silent_seconds_max)
+    deploying = {"orders": [{**ORDER, "mon_container": 0}]}
+    market = renting(my_orders=[deploying, deploying, {"orders": [ORDER]}])
+    assert openclore(market, *RENT).stderr.count("deploying ...") == times
 
 
 def test_ctrl_c_while_waiting_says_that_the_order_goes_on(openclore):

@@ -90,7 +90,7 @@ def test_who_waits_for_a_simulated_pull_is_told_how_to_turn_the_clock(clore_sand
     env = {"CLORE_BASE_URL": clore_sandbox.base_url, "CLORE_API_KEY": clore_sandbox.keys["renter"]}
     waited = CliRunner().invoke(app, words, env=env)
     assert waited.exit_code == 12, waited.stderr
-    assert "openclore sandbox turn 5m" in waited.stderr
+    assert f"openclore sandbox turn 5m --base-url {clore_sandbox.base_url} " in waited.stderr
     assert "--no-wait" in waited.stderr
 
 

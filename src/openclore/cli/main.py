@@ -84,6 +84,16 @@ Its name is the function's, with - for _.
 """
 
 
+PLAIN_WORDS = (
+    (r"^Value error, (.*?)\.?$", r"\1"),
+    (r"^Input should be a valid integer.*", "must be a whole number"),
+    (r"^Input should be a valid number.*", "must be a number"),
+    (r"^Input should be greater than or equal to (\S+)$", r"must be at least \1"),
+    (r"^Input should be less than or equal to (\S+)$", r"must be at most \1"),
+)
+"""What Typer's validator says of a value, and how people say it."""
+
+
 class Group(TyperGroup):
     """Commands under one name, listed with whole lines."""
 
@@ -118,6 +128,10 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            for theirs, ours in PLAIN_WORDS:
+                error.message = re.sub(theirs, ours, error.message)
+            raise
         except typer.TyperException as error:
             if not re.match(r"-[\d.]", getattr(error, "option_name", "")):
                 raise

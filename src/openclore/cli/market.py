@@ -102,7 +102,8 @@ def _append(recorder: "Recorder", clore: "Clore", file: Path) -> str:
     rented = sum(bool(offer.rented) for offer in offers)
     mine = f", {len(own)} of them yours" if own else ""
     written = f"{size} bytes, {_observations(recorder.scenes)} in {file}"
-    return f"{len(offers)} servers{mine}, {rented} rented: {written}."
+    servers = "1 server" if len(offers) == 1 else f"{len(offers)} servers"
+    return f"{servers}{mine}, {rented} rented: {written}."
 
 
 def _observations(count: int) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from openclore.client import Clore
 
 WAIT_SECONDS = 900
+SILENT_SECONDS_MAX = 60
 
 
 @guarded
@@ -122,9 +124,10 @@ def rent(
             )
         say(f"Order {order.id} is made.")
         if not no_wait:
-            if sandbox.is_one(profile, base_url):
+            if address := sandbox.found_at(profile, base_url):
                 say(
-                    "This is a sandbox: from another terminal, openclore sandbox turn 5m moves its clock on."
+                    "This is a sandbox, and the machine needs minutes of its time. In another terminal,"
+                    f" openclore sandbox turn 5m --base-url {address} moves its clock on."
                     " Or do not wait: --no-wait."
                 )
             order = _wait(clore, order, timeout)
@@ -232,7 +235,7 @@ def _wait(clore: "Clore", order: Order, timeout: float) -> Order:
 
 @contextmanager
 def _status(text: str) -> Iterator[Callable[[str], None]]:
-    """A spinner at a terminal; elsewhere one line whenever the text changes."""
+    """A spinner at a terminal; elsewhere a line when the text is new, and again after a long silence."""
     from rich.console import Console
     from rich.text import Text
 
@@ -241,11 +244,13 @@ def _status(text: str) -> Iterator[Callable[[str], None]]:
         with out.status(Text(text)) as spinner:
             yield lambda new: spinner.update(Text(new))
         return
-    said = {text}
+    said, said_at = {text}, time.monotonic()
 
     def tell(new: str) -> None:
-        if new not in said:
+        nonlocal said_at
+        if new not in said or time.monotonic() - said_at >= SILENT_SECONDS_MAX:
             said.add(new)
+            said_at = time.monotonic()
             say(new)
 
     yield tell

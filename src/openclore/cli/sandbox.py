@@ -242,20 +242,20 @@ def status(
     )
 
 
-def is_one(profile: str | None, base_url: str | None) -> bool:
-    """Whether the market at this address is a sandbox; the public service is not asked."""
+def found_at(profile: str | None, base_url: str | None) -> str | None:
+    """The address that these options name if it is a sandbox's; the public service is not asked."""
     import httpx2
 
     from openclore.client.profiles import DEFAULT_BASE_URL, access
 
     found = access(None, base_url, profile).base_url
     if found == DEFAULT_BASE_URL:
-        return False
+        return None
     try:
         about = httpx2.get(f"{found.removesuffix('/v1')}/sandbox", timeout=_LOOK_SECONDS).json()
     except (httpx2.HTTPError, ValueError):
-        return False
-    return isinstance(about, dict) and "seed" in about
+        return None
+    return found if isinstance(about, dict) and "seed" in about else None
 
 
 def _date(now: int) -> str:
@@ -276,7 +276,8 @@ def _call(method: str, what: str, body: Any, profile: str | None, base_url: str 
     found = access(None, base_url, profile).base_url
     if found == DEFAULT_BASE_URL:
         raise SetupError(
-            "Say which sandbox: set CLORE_BASE_URL to the address that it said, or give --base-url."
+            "Say which sandbox: set CLORE_BASE_URL to the address that openclore sandbox says when it starts,"
+            " or give --base-url."
         )
     address = found.removesuffix("/v1")
     try:
@@ -293,6 +294,7 @@ def _call(method: str, what: str, body: Any, profile: str | None, base_url: str 
         raise InputError(f"The sandbox refuses: {said}")
     if reply.status_code != 200 or not isinstance(content, dict):
         raise SetupError(
-            f"What answers at {address} is no sandbox: start one with openclore sandbox, set CLORE_BASE_URL."
+            f"What answers at {address} is no sandbox. Start one with openclore sandbox, and set"
+            " CLORE_BASE_URL to the address that it says, or give --base-url."
         )
     return content

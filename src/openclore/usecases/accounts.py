@@ -251,5 +251,5 @@ def account_named(tx: Connection, email: str) -> Account:
     """
     account = accounts.by_email(tx, email.strip().lower())
     if account is None:
-        raise InvalidInput(f"there is no account {email.strip().lower()}, create it first")
+        raise InvalidInput(f"there is no account {email.strip().lower()}")
     return account
