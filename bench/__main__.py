@@ -104,17 +104,19 @@ def _show(results: list[Row | NotMeasured], *, quick: bool) -> None:
     for column in ("what", "ours", "theirs", "ratio", "target", "against"):
         table.add_column(column, justify="right" if column in ("ours", "theirs", "ratio") else "left")
     for result in results:
-        table.add_row(*_cells(result))
+        table.add_row(*_cells(result, quick=quick))
     console.print(table)
     console.print("{cores} cores, {processor}, Python {python}, {system}, load {load}".format(**_machine()))
     if quick:
-        console.print("[bold]--quick: these figures only show that the benchmark runs[/]")
+        console.print(
+            "[bold]--quick: these figures only show that the benchmark runs; no target is judged by them[/]"
+        )
     for result in results:
         if isinstance(result, NotMeasured):
             console.print(f"NOT MEASURED: {result.what}: {result.reason}", style="bold red", markup=False)
 
 
-def _cells(result: Row | NotMeasured) -> list[str]:
+def _cells(result: Row | NotMeasured, *, quick: bool) -> list[str]:
     if isinstance(result, NotMeasured):
         return [
             result.what,
@@ -124,26 +126,33 @@ def _cells(result: Row | NotMeasured) -> list[str]:
             f"[bold red]NOT MEASURED: {escape(result.reason)}[/]",
             result.against,
         ]
+    turns = len(result.ours)
     return [
         f"{result.what}\n[dim]{result.note}[/]",
         _figure(result.ours, result.unit),
         _figure(result.theirs, result.unit),
-        f"[bold]{result.ratio:.3g}[/]\n[dim]of {len(result.ours)}[/]",
-        _target(result),
+        f"[bold]{result.ratio:.3g}[/]\n[dim]{turns} turn{'s' if turns > 1 else ''}[/]",
+        _target(result, judged=not quick),
         result.against,
     ]
 
 
-def _target(row: Row) -> str:
+def _target(row: Row, *, judged: bool) -> str:
     if row.target is None:
         return "-"
     met = "[green]met[/]" if row.met else "[bold red]NOT met[/]"
-    return f"{'≥' if row.more else '≤'} {row.target:.3g}\n{met}"
+    return f"{'≥' if row.more else '≤'} {row.target:.3g}" + (f"\n{met}" if judged else "")
 
 
 def _figure(samples: list[float], unit: str) -> str:
-    """The median, and from where to where the samples go."""
-    return f"{median(samples):.4g} {unit}\n[dim]{min(samples):.4g} – {max(samples):.4g}[/]"
+    """The median, and from where to where the samples go if there are several."""
+    middle = f"{_number(median(samples))} {unit}"
+    return f"{middle}\n[dim]{_number(min(samples))} – {_number(max(samples))}[/]" if samples[1:] else middle
+
+
+def _number(value: float) -> str:
+    """Four digits that count: 0.04312, 18,620."""
+    return f"{float(f'{value:.4g}'):,.10g}"
 
 
 main()

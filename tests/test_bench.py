@@ -70,6 +70,8 @@ def test_a_missing_peer_is_said_so_and_the_others_are_measured(tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert "NOT MEASURED: marketplace() of the client, 500 servers: clore-ai is not installed" in done.stdout
     assert "memory after the start" in done.stdout
+    assert "1 turn" in done.stdout
+    assert "NOT met" not in done.stdout
 
 
 def test_the_made_up_marketplace_is_always_the_same() -> None:

@@ -54,13 +54,17 @@ class Report:
         return self.blows.total() - self.blows["writes"]
 
     def __str__(self) -> str:
+        undone = self.unknown - self.unknown_done
         blows = ", ".join(f"{victim} {times}" for victim, times in sorted(self.blows.items()))
         ended = ", ".join(f"{reason} {times}" for reason, times in sorted(self.ended.items()))
         return (
-            f"{self.kills} kills ({blows}), {self.early} of them while it started; "
-            f"{self.acknowledged} writes acknowledged; of {self.unknown} of {self.asked} over HTTP it was "
-            f"unknown what became ({self.unknown_done} were done), {self.failed} answers with code 1; "
-            f"{self.orders} orders ({ended}), {self.transfers} transfers; {self.seconds:.0f} s"
+            f"{self.kills} kills in {self.seconds:.0f} s ({blows}), {self.early} while the market started\n"
+            f"  {self.acknowledged} writes were acknowledged, and each is there once\n"
+            f"  {self.unknown} of {self.asked} writes over HTTP lost their answer: "
+            f"{self.unknown_done} are done, {undone} are not, none by half\n"
+            f"  {self.failed} answers had code 1\n"
+            f"  {self.orders} orders ({ended or 'none ended'}), {self.transfers} transfers\n"
+            "  all books add up"
         )
 
 
