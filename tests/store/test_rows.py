@@ -1,10 +1,12 @@
 """Many rows at once, on either database."""
 
+from collections.abc import Callable
+
 from sqlalchemy import Connection, select
 
 from openclore.store.rows import among, inserting, updating
 from openclore.store.store import Store
-from openclore.store.tables import ledger_accounts
+from openclore.store.tables import ledger_accounts, orders
 
 COLUMNS = ("kind", "currency", "balance", "head", "due_at")
 ADD = inserting(ledger_accounts, COLUMNS)
@@ -58,3 +60,13 @@ def test_a_list_of_ids_may_be_empty_or_long(store: Store) -> None:
         ADD(tx, [row("outside"), row("market")])
         assert tx.execute(some, {"ids": []}).all() == []
         assert len(tx.execute(some, {"ids": list(range(10_000))}).all()) == 2
+
+
+def test_rows_that_are_asked_for_by_their_ids_are_not_searched_for(
+    new_sqlite_store: Callable[[], Store],
+) -> None:
+    query = select(orders.c.id).where(among(orders.c.account_id, "ids"))
+    with new_sqlite_store().reading() as tx:
+        asked = str(query.compile(tx.engine)).replace("?", "'[1]'")
+        plan = [row.detail for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}")]
+    assert plan[0].startswith("SEARCH orders USING INDEX"), plan
