@@ -94,6 +94,14 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     charged_until: int | None = None
 
 
+class Parties(NamedTuple):
+    """Between whom an order is, and on which server."""
+
+    account_id: int | None
+    host_id: int | None
+    server_id: int | None
+
+
 class Happening(NamedTuple):
     """An event that an order's cost depends on; `order_id` is None if it is about its server."""
 
@@ -101,6 +109,7 @@ class Happening(NamedTuple):
     at: int
     kind: EventKind
     order_id: int | None
+    parties: Parties | None
     said: Said
     price: int | None
 
@@ -191,7 +200,7 @@ def _presence() -> ColumnElement[str | None]:
 
 def _presence_read(lines: str | None) -> list[Happening]:
     found = [line.split(" ", 3) for line in (lines.split("\n") if lines else [])]
-    return sorted(_happening(int(event_id), at, kind, None, data) for event_id, at, kind, data in found)
+    return sorted(_happening(int(event_id), at, kind, None, None, data) for event_id, at, kind, data in found)
 
 
 def happenings_by_order(tx: Connection) -> Generator[Happening]:
@@ -204,11 +213,14 @@ def happenings_by_order(tx: Connection) -> Generator[Happening]:
         EventKind.ORDER_ENDED,
     )
     e = events.c
-    query = select(e.id, e.at, e.kind, e.order_id, e.data).where(e.order_id.is_not(None), e.kind.in_(told))
-    return _each(tx, query.order_by(e.order_id, e.id), "events", lambda row: _happening(*row))
+    columns = (e.id, e.at, e.kind, e.order_id, e.account_id, e.host_id, e.server_id, e.data)
+    query = select(*columns).where(e.order_id.is_not(None), e.kind.in_(told)).order_by(e.order_id, e.id)
+    return _each(tx, query, "events", lambda row: _happening(*row[:4], tuple(row[4:7]), row.data))
 
 
-def _happening(event_id: int, at: object, kind: str, order_id: object, data: str) -> Happening:
+def _happening(
+    event_id: int, at: object, kind: str, order_id: object, parties: object, data: str
+) -> Happening:
     """
     Raises:
         Unreadable
@@ -217,7 +229,7 @@ def _happening(event_id: int, at: object, kind: str, order_id: object, data: str
         said = msgspec.json.decode(data, type=Said)
         price = None if said.price is None else money.from_text(said.price)
         at = int(at) if isinstance(at, str) else at
-        return msgspec.convert((event_id, at, kind, order_id, said, price), Happening)
+        return msgspec.convert((event_id, at, kind, order_id, parties, said, price), Happening)
     except _NO_VALUE as error:
         raise Unreadable(f"the row {event_id} of events", error) from error
 

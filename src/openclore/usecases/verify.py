@@ -13,7 +13,7 @@ from ..rules import billing, money, statements
 from ..rules.orders import Order, State
 from ..rules.statements import Basis
 from ..store import audit
-from ..store.audit import End, Happening, Owned, Payment, Rented, Side
+from ..store.audit import End, Happening, Owned, Parties, Payment, Rented, Side
 from ..store.events import Kind as EventKind
 from ..store.ledger import Kind, LedgerAccount, chained
 from .market import Market
@@ -188,6 +188,11 @@ def _retraced(rented: Rented, log: list[Happening], where: dict[str, object]) ->
     made = log[0]
     terms = (
         ("what happened first", EventKind.ORDER_CREATED, made.kind),
+        (
+            "its renter, host and server",
+            made.parties,
+            Parties(order.account_id, order.host_id, order.server_id),
+        ),
         ("when it was made", made.at, order.created_at),
         ("its kind", made.said.type or order.kind, order.kind),
         ("its currency", made.said.currency or order.currency, order.currency),
@@ -243,7 +248,17 @@ def _check_against_log(rented: Rented, history: Retraced, where: dict[str, objec
 def _compare(figures: Iterable[tuple[str, object, object]], where: dict[str, object]) -> None:
     for what, expected, found in figures:
         if found != expected:
-            raise _Found(f"{what}, by the event log", expected, found, **where)
+            raise _Found(f"{what}, by the event log", _text(expected), _text(found), **where)
+
+
+def _text(figure: object) -> str:
+    """
+    >>> _text(Parties(1, 2, 3)), _text(None), _text(5)
+    ('account_id=1, host_id=2, server_id=3', 'none', '5')
+    """
+    if isinstance(figure, Parties):
+        return ", ".join(f"{name}={value}" for name, value in figure._asdict().items())
+    return "none" if figure is None else str(figure)
 
 
 def _check_payment(
