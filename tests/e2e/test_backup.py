@@ -107,6 +107,8 @@ def test_what_was_acknowledged_before_a_backup_is_in_it(address: str, tmp_path: 
             load.grows(60)
             acknowledged = list(load.done)
             openclore("admin", "backup", backup, env=here)
+            openclore("admin", "restore", backup, "--overwrite", env=here, status=2)
+            openclore("db", "copy", address, str(tmp_path / "copy"), status=2)
             load.grows(60)
     assert openclore("admin", "verify", env=here)["difference"] is None
     assert openclore("admin", "restore", backup, env=elsewhere)["difference"] is None

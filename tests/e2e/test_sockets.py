@@ -155,4 +155,4 @@ def test_one_sqlite_file_has_one_server(
     )
     until(lambda: not second.running(), what="the second server to give up")
     assert second.stop() == 2
-    assert "another server is running" in second.text()
+    assert "a server is running on" in second.text()

@@ -341,7 +341,8 @@ def restore(
 ) -> None:
     """Make a market from a backup and verify it; ends with status 1 if it does not add up.
 
-    Stop the market first: a running one would go on with keys and offers that are gone.
+    Stop the market first: one that is served is not replaced, since it would go on with keys and offers that
+    are gone.
     """
     from ..client.errors import SetupError
     from ..store.copies import NotEmpty, copy_market, opened_backup

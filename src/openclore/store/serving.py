@@ -29,7 +29,7 @@ def unserved(store: Store) -> Iterator[None]:
         return
     with store.reading() as tx:
         if inspect(tx).has_table("leases") and leases.any_is_held(tx):
-            raise Served(f"a server is running on {shown(store)}: stop it first")
+            raise Served(f"a server is running on {shown(store)}, or was a moment ago: stop it first")
     yield
 
 
@@ -49,7 +49,7 @@ def alone_on(store: Store) -> Iterator[None]:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Served(f"another server is running on {shown(store)}: stop it first") from None
+            raise Served(f"a server is running on {shown(store)}: stop it first") from None
         yield
     finally:
         os.close(held)
