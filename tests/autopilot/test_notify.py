@@ -33,7 +33,7 @@ from openclore.autopilot.file import (
     WalletHoursBelow,
 )
 from openclore.autopilot.memory import AlertsMemory, Message, Parcel
-from openclore.autopilot.notify import Postman, reach, targets_of, try_all, unreachable
+from openclore.autopilot.notify import Postman, examined, reach, targets_of, try_all
 from openclore.autopilot.outbox import (
     WAITING_MESSAGES_MAX,
     delivered,
@@ -499,16 +499,16 @@ def test_who_cannot_be_reached_is_told_by_number_and_kind_and_gets_nothing(
         ),
         messages=Messages(fallback=("json://s3cret@nowhere.example/",)),
     )
-    problems = unreachable(file)
+    (unusable,), unreachable = examined(file)
     assert not receiver.messages
-    assert "s3cret" not in "".join(problems)
-    assert [problem.partition(": ")[0].partition(" can't")[0] for problem in problems] == [
-        "Notification address 4 of kind 'nonsense'",
+    assert "s3cret" not in "".join([unusable, *unreachable])
+    assert unusable.startswith("Notification address 4 of kind 'nonsense' can't be used")
+    assert [problem.partition(" can't be reached: ")[0] for problem in unreachable] == [
         "json (2)",
         "mailto (3)",
         "json (fallback 1)",
     ]
-    assert problems[1] == "json (2) can't be reached: Connection refused"
+    assert unreachable[0] == "json (2) can't be reached: Connection refused"
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,18 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+def test_a_file_is_in_order_though_somebody_can_not_be_reached(openclore: OpenClore, file: Path) -> None:
+    file.write_text(ALERT)
+    result = openclore(None, "autopilot", "check", str(file))
+    assert result.exit_code == 1
+    assert "autopilot.toml is in order: 1 alert." in result.stderr
+    assert "Now json (1) can't be reached: Connection refused" in result.stderr
+    file.write_text(ALERT.replace("json://127.0.0.1:1/", "nonsense://x"))
+    wrong = openclore(None, "autopilot", "check", str(file))
+    assert (wrong.exit_code, "is in order" in wrong.stderr) == (2, False)
+
+
 def test_a_plan_without_a_market_tells_the_reason_once_and_where_the_address_is_from(
     openclore: OpenClore, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -352,20 +352,21 @@ def try_all(file: File) -> list[tuple[str, str]]:
     ]
 
 
-def unreachable(file: File) -> list[str]:
-    """Why targets can't be told; nothing is sent. Those whose host nobody knows are not looked at."""
-    problems, targets = [], []
+def examined(file: File) -> tuple[list[str], list[str]]:
+    """What of its addresses can't be used, and which targets can't be reached now; nothing is sent.
+
+    Targets whose host nobody knows are not looked for.
+    """
+    unusable, targets = [], []
     for which, urls in (("", file.notify), ("fallback ", file.messages.fallback)):
         for number, url in enumerate(urls, 1):
             try:
                 targets.append(_target(url, f"{which}{number}"))
             except SetupError as refusal:
-                problems.append(str(refusal))
+                unusable.append(str(refusal))
     found = _at_once([lambda t=target: reach(t) for target in targets], REACH_SECONDS)  # type: ignore[misc]
-    for target, why in zip(targets, found, strict=True):
-        if why != "":
-            problems.append(f"{target.label} can't be reached: {why or NO_ANSWER}")
-    return problems
+    away = [(target.label, why or NO_ANSWER) for target, why in zip(targets, found, strict=True) if why != ""]
+    return unusable, [f"{label} can't be reached: {why}" for label, why in away]
 
 
 def reach(target: Target) -> str:

@@ -67,27 +67,36 @@ MACHINES = [
 @autopilot.command()
 @guarded
 def check(file: FilePath, json: options.Json = False) -> None:
-    """See whether a file can be followed, and those to be told can be reached. Changes nothing."""
-    from openclore.autopilot.notify import unreachable
+    """See whether a file can be followed, and whether those to be told can be reached. Changes nothing.
+
+    Ends with 2 if the file is wrong, and with 1 if somebody can't be reached now: the file can be followed
+    all the same, and what they should hear waits for them.
+    """
+    from openclore.autopilot.notify import examined
     from openclore.autopilot.reading import FileError, Problem, load
 
     problems: list[Problem] = []
+    unreachable: list[str] = []
     wanted: File | None = None
     try:
         wanted = load(file)
     except FileError as error:
         problems = error.problems
     else:
-        problems = [Problem(None, "notify", text) for text in unreachable(wanted)]
+        unusable, unreachable = examined(wanted)
+        problems = [Problem(None, "notify", text) for text in unusable]
     if json:
-        show_json({"file": str(file), "problems": [problem._asdict() for problem in problems]})
+        told = [problem._asdict() for problem in problems]
+        show_json({"file": str(file), "problems": told, "unreachable": unreachable})
     else:
         for problem in problems:
             say(f"{file}: {problem}")
         if wanted is not None and not problems:
             say(f"{file} is in order: {_contents(wanted)}.")
-    if problems:
-        raise typer.Exit(2)
+        for text in unreachable:
+            say(f"Now {text}. Messages wait until it can be.")
+    if problems or unreachable:
+        raise typer.Exit(2 if problems else 1)
 
 
 @autopilot.command()
