@@ -69,4 +69,4 @@ def test_rows_that_are_asked_for_by_their_ids_are_not_searched_for(
     with new_sqlite_store().reading() as tx:
         asked = str(query.compile(tx.engine)).replace("?", "'[1]'")
         plan = [row.detail for row in tx.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked}")]
-    assert plan[0].startswith("SEARCH orders USING INDEX"), plan
+    assert plan[0].startswith("SEARCH orders USING"), plan
