@@ -365,6 +365,8 @@ def test_the_current_directory_is_not_meant_by_an_empty_address(
     source = world.store.engine.url.render_as_string(hide_password=False)
     assert "must not be empty" in refused("db", "copy", source, "")
     assert "must not be empty" in refused("db", "copy", "", source)
+    assert "must not be empty" in refused("admin", "account", "create", "a@example.org", "--data-dir", "")
+    assert "must not be empty" in refused("serve", "--data-dir", "")
     assert names_in(tmp_path) == []
 
 

@@ -14,7 +14,7 @@ from ..api.currencies import Currency
 from ..api.dialects import Dialect
 from .errors import guarded
 from .host import agent_command
-from .options import CURRENCY_HELP, Json, currency
+from .options import CURRENCY_HELP, Json, currency, folder
 from .output import show_json
 from .statements import Csv, Since, Until, check_span
 from .statements import show as show_statement
@@ -44,7 +44,13 @@ def _currency(text: str) -> Currency:
 
 
 DataDir = Annotated[
-    Path | None, typer.Option(envvar="OPENCLORE_DATA_DIR", help="The data directory of the market.")
+    Path | None,
+    typer.Option(
+        parser=folder,
+        metavar="DIR",
+        envvar="OPENCLORE_DATA_DIR",
+        help="The data directory of the market.",
+    ),
 ]
 DatabaseUrl = Annotated[
     str | None, typer.Option(envvar="OPENCLORE_DATABASE_URL", help="The market's database, instead.")

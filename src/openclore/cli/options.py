@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,6 +83,17 @@ def duration(text: str) -> int:
         return seconds_of(text)
     except ValueError as problem:
         raise typer.BadParameter(str(problem)) from None
+
+
+def folder(text: str) -> Path:
+    """For `typer`'s `parser`.
+
+    Raises:
+        BadParameter: it is empty, as an unset variable is: the current directory is not meant.
+    """
+    if not text:
+        raise typer.BadParameter("must not be empty")
+    return Path(text)
 
 
 def variables(given: list[str] | None) -> dict[str, str] | None:

@@ -7,12 +7,18 @@ from typing import Annotated
 import typer
 
 from .errors import guarded
+from .options import folder
 
 
 @guarded
 def serve(
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where the market's SQLite file lives; made if it is not there.")
+        Path | None,
+        typer.Option(
+            parser=folder,
+            metavar="DIR",
+            help="Where the market's SQLite file lives; made if it is not there.",
+        ),
     ] = None,
     database_url: Annotated[
         str | None, typer.Option(help="A database instead, postgresql+psycopg://user@host/name.")
