@@ -6,6 +6,7 @@ Everything is in a temporary folder, listens on loopback, and ends with Ctrl-C.
 """
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -189,6 +190,10 @@ def main() -> None:
             "There is no PostgreSQL wheel for this platform. Start a PostgreSQL of yours, and on it:\n"
             "    openclore serve --database-url postgresql+psycopg://user@host/name --port 8081"
         ) from None
+    print(
+        "Starting PostgreSQL, Valkey, two processes of the market and nginx; it takes some ten seconds.",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory(prefix="openclore-cluster-") as name, ExitStack() as ending:
         folder = Path(name)
         postgres = pgserver.get_server(folder / "postgres", cleanup_mode="stop")
@@ -216,7 +221,7 @@ def _say(cluster: Cluster) -> None:
         print("nginx        SKIPPED, it is not installed (Debian: apt-get install nginx-light)")
     else:
         print(f"nginx        {cluster.balancer.address}   the market, whichever process answers")
-    program = os.path.relpath(Path(sys.executable).with_name("openclore"))
+    program = shlex.quote(str(Path(sys.executable).absolute().with_name("openclore")))
     print(
         f"""
 In another terminal:
@@ -224,8 +229,9 @@ In another terminal:
     export OPENCLORE_DATABASE_URL='{cluster.database_url}'
     export CLORE_BASE_URL={cluster.address}/v1
     {program} admin account create ada@example.org
-    {program} admin key create ada@example.org
-    kill -9 {cluster.replicas[0].process.pid}   # the market goes on
+    export CLORE_API_KEY=$({program} admin key create ada@example.org)
+    kill -9 {cluster.replicas[0].process.pid}
+    {program} wallets   # the market goes on
 
 Ctrl-C ends everything; nothing is kept.""",
         flush=True,
