@@ -657,3 +657,20 @@ def test_a_batch_of_bids_and_outbids_keeps_the_books(world: World) -> None:
         best = ledger.wallets_of(tx, others[-1])[Currency.CLORE]
     assert best.exhausts_at is not None
     assert world.difference() is None
+
+
+def test_a_machine_found_silent_by_an_earlier_bid_of_the_same_batch_takes_none(world: World) -> None:
+    """Outbidding somebody settles him, and shows that another machine of his is away."""
+    first, second = world.server, add_rig(world, "rig-2")
+    other = rival(world)
+    bid(world, 200, other, first)
+    bid(world, 200, other, second)
+    world.now += 60
+    world.beat(first)
+    reply = bids(world, wanted(first, 300), wanted(second, 300))
+    assert reply.failed_to_rent_servers == [second]
+    assert world.difference() is None
+    world.beat(second)
+    world.jump(60)
+    assert bids(world, wanted(second, 300)).reasons == {}
+    assert world.difference() is None

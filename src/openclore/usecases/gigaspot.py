@@ -90,15 +90,19 @@ def create_gigaspot_orders(
         machines = {s.id: s for s in servers.by_ids(tx, [bid.renting_server for bid in request])}
         parties = accounts.by_ids(tx, [account_id, *(server.account_id for server in machines.values())])
         account = parties[account_id]
+        books.presences(list(machines))
         made = 0
         for bid in request:
             server_id = bid.renting_server
             server = machines.get(server_id)
+            # A bid made just before may have shown that this machine is silent.
+            presence = books.presence(server_id)
             wish = _wish(
                 market,
                 account,
                 server,
                 bid,
+                server_online=presence is not None and presence.online,
                 has_bid=server_id in bids_on,
                 active_orders=len(active) + made,
                 orders_today=today + made,
@@ -132,6 +136,7 @@ def _wish(
     server: Server | None,
     bid: CreateGigaspotOrder,
     *,
+    server_online: bool,
     has_bid: bool,
     active_orders: int,
     orders_today: int,
@@ -144,7 +149,7 @@ def _wish(
         server_exists=offered,
         bid=money.from_wire(bid.price),
         host_id=server.account_id if server else 0,
-        server_online=server.online if server else False,
+        server_online=server_online,
         has_bid=has_bid,
         prices={Currency.CLORE: Pricing(spot=floor, accepted=True)},
         active_orders=active_orders,
