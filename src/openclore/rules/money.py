@@ -74,6 +74,6 @@ def rounded(amount: int, decimals: int) -> int:
 def _scaled(number: Decimal) -> int:
     if not number.is_finite():
         raise AmountError("an amount must be a finite number")
-    if abs(number) > AMOUNT_MAX // SCALE:
+    if number.copy_abs() > AMOUNT_MAX // SCALE:
         raise AmountError(f"an amount can't exceed {AMOUNT_MAX // SCALE}")
     return int((number * SCALE).quantize(Decimal(1), ROUND_HALF_EVEN))

@@ -99,7 +99,7 @@ def parsed(words: str) -> Basis | None:
             renter_fee=_basis_points(found["renter_fee"]),
             creation_fee=money.from_text(found["creation_fee"]),
         )
-    except (ValueError, ArithmeticError):
+    except ValueError:
         return None
 
 
