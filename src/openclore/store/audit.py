@@ -10,7 +10,7 @@ from heapq import merge
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, Text, cast, func, select, type_coerce
+from sqlalchemy import ColumnElement, Connection, Row, Select, Text, cast, func, select, type_coerce
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.types import NullType
 
@@ -215,22 +215,23 @@ def happenings_by_order(tx: Connection) -> Generator[Happening]:
     e = events.c
     columns = (e.id, e.at, e.kind, e.order_id, e.account_id, e.host_id, e.server_id, e.data)
     query = select(*columns).where(e.order_id.is_not(None), e.kind.in_(told)).order_by(e.order_id, e.id)
-    return _each(tx, query, "events", lambda row: _happening(row))
+    return _each(tx, query, "events", lambda row: _happening(*row[:4], tuple(row[4:7]), row.data))
 
 
-def _happening(row: Row[*tuple[Any, ...]]) -> Happening:
+def _happening(
+    event_id: int, at: object, kind: str, order_id: object, parties: object, data: str
+) -> Happening:
     """
     Raises:
         Unreadable
     """
     try:
-        said = msgspec.json.decode(row.data, type=Said)
+        said = msgspec.json.decode(data, type=Said)
         price = None if said.price is None else money.from_text(said.price)
-        at = int(row.at) if isinstance(row.at, str) else row.at
-        parties = row.account_id, row.host_id, row.server_id
-        return msgspec.convert((row.id, at, row.kind, row.order_id, parties, said, price), Happening)
+        at = int(at) if isinstance(at, str) else at
+        return msgspec.convert((event_id, at, kind, order_id, parties, said, price), Happening)
     except _NO_VALUE as error:
-        raise Unreadable(f"the row {row.id} of events", error) from error
+        raise Unreadable(f"the row {event_id} of events", error) from error
 
 
 def payments_by_order(tx: Connection) -> Generator[Payment]:
