@@ -100,8 +100,8 @@ class _Ids(TypeDecorator[Sequence[int]]):
 class Write:
     """A statement for many rows, each a dictionary of its columns.
 
-    SQLite runs it row by row, which costs it nothing more. To PostgreSQL several go in one message, as JSON: a
-    fraction of the work for it, and for its driver.
+    SQLite runs it row by row, which costs it nothing more. To PostgreSQL several go in one message, as JSON:
+    a fraction of the work for it, and for its driver.
     """
 
     def __init__(self, of_each: Executable, of_all: Executable) -> None:
