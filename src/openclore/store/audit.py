@@ -215,7 +215,12 @@ def happenings_by_order(tx: Connection) -> Generator[Happening]:
     e = events.c
     columns = (e.id, e.at, e.kind, e.order_id, e.account_id, e.host_id, e.server_id, e.data)
     query = select(*columns).where(e.order_id.is_not(None), e.kind.in_(told)).order_by(e.order_id, e.id)
-    return _each(tx, query, "events", lambda row: _happening(*row[:4], tuple(row[4:7]), row.data))
+
+    def happening(row: Row[*tuple[Any, ...]]) -> Happening:
+        parties = row.account_id, row.host_id, row.server_id
+        return _happening(row.id, row.at, row.kind, row.order_id, parties, row.data)
+
+    return _each(tx, query, "events", happening)
 
 
 def _happening(
