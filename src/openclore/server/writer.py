@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..store.failures import cause
+from ..store.failures import cause, for_the_log
 from ..store.store import Savepoint, Store, StoreBusy
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 TOGETHER_MAX = 64
 """How many calls share a commit. Of more savepoints in one transaction PostgreSQL makes hard work."""
@@ -20,8 +23,8 @@ TOGETHER_SECONDS = 0.1
 """How long calls are added to those that share a commit."""
 
 
-class NotShown(Exception):
-    """A call was made, and what it changed can't be seen in this process yet."""
+class NotShown(SQLAlchemyError):
+    """A call was made, but the database failed before what it changed could be seen in this process."""
 
 
 class Writer:
@@ -42,7 +45,7 @@ class Writer:
 
         Raises:
             StoreBusy: its turn did not come; nothing was done.
-            NotShown: it is done, but `follow` failed.
+            NotShown: it is done, but the database failed in `follow`.
         Exception: whatever the call raises, or the database when it commits.
         """
         asked = _Asked(call)
@@ -108,10 +111,13 @@ class Writer:
                 asked.error = error
         try:
             self._follow()
-        except BaseException as error:
+        except SQLAlchemyError as error:
+            log.error("what was written can't be shown yet", error=for_the_log(error))
             for asked in together:
                 asked.error = asked.error or NotShown()
-                asked.error.__cause__ = error
+        except BaseException as error:
+            for asked in together:
+                asked.error = asked.error or error
         for asked in together:
             asked.answer.set_result(None)
         return []
