@@ -37,7 +37,8 @@ def command(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 
         with monkeypatch.context() as patch:
             patch.setattr(markets, "Market", market)
-            return CliRunner().invoke(app, ["conformance", *words], env={"COLUMNS": str(width)})
+            patch.setattr("openclore.cli.output.terminal_width", lambda: width)
+            return CliRunner().invoke(app, ["conformance", *words])
 
     return run
 

@@ -44,9 +44,11 @@ def test_without_an_engine_the_demo_simulates_and_says_so() -> None:
 def test_a_demo_whose_terminal_is_closed_leaves_nothing(tmp_path: Path) -> None:
     env = {"DOCKER_HOST": "unix:///nowhere/docker.sock", "TMPDIR": str(tmp_path)}
     process = Process(tmp_path / "demo.log", "demo", env=env)
-    until(lambda: "This machine becomes a server" in process.text())
-    started = psutil.Process(process.pid).children(recursive=True)
-    process.stop(signal.SIGHUP, seconds=60)
+    try:
+        until(lambda: "This machine becomes a server" in process.text(), seconds=90)
+        started = psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.stop(signal.SIGHUP, seconds=60)
     assert started
     assert psutil.wait_procs(started, timeout=10)[1] == []
     assert [file.name for file in tmp_path.glob("openclore-demo-*")] == []
