@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 
 from openclore.api.currencies import Currency
-from openclore.store.store import Store
+from openclore.store.store import Store, StoreBusy
 from openclore.usecases import accounts, settlement
 
 from ..world import World
@@ -61,14 +62,38 @@ def test_renting_and_cancelling_ask_no_more_where_the_renter_has_other_orders(
     assert asked[0] == asked[1]
 
 
-def test_wallets_that_are_due_are_settled_together(new_sqlite_store: Callable[[], Store]) -> None:
-    world = renting(new_sqlite_store(), 1)
+def two_due_wallets(store: Store) -> World:
+    world = renting(store, 1)
     other = accounts.create_account(world.market, "other@example.org", world.now).id
     world.credit("1", "other@example.org", "other")
     world.rent(account=other)
     world.jump(3_600)
+    return world
+
+
+def test_wallets_that_are_due_are_settled_together(new_sqlite_store: Callable[[], Store]) -> None:
+    world = two_due_wallets(new_sqlite_store())
     with statements(world.store) as seen:
         settlement.settle_due(world.market, world.now)
     assert sum(statement.startswith("BEGIN IMMEDIATE") for statement in seen) == 1
     assert sum("INSERT INTO transfers" in statement for statement in seen) == 1
+    assert world.difference() is None
+
+
+def test_where_nobody_could_be_settled_each_is_not_tried_alone(
+    new_sqlite_store: Callable[[], Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = two_due_wallets(new_sqlite_store())
+    tried = []
+
+    def busy(*_: Any) -> None:
+        tried.append(1)
+        raise StoreBusy
+
+    with monkeypatch.context() as patch:
+        patch.setattr(settlement, "bring_up", busy)
+        with pytest.raises(StoreBusy):
+            settlement.settle_due(world.market, world.now)
+    assert tried == [1]
+    settlement.settle_due(world.market, world.now)
     assert world.difference() is None

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import msgspec
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..api.codes import Refusal
 from ..api.currencies import Currency
@@ -19,9 +20,11 @@ from ..rules.policy import Policy
 from ..rules.refused import Refused
 from ..rules.servers import DAY_SECONDS, continues
 from ..store import events, ledger, servers
+from ..store.failures import cause
 from ..store.ledger import LedgerAccount
 from ..store.limits import SpendLimit
 from ..store.servers import Presence
+from ..store.store import StoreBusy
 from .books import Books, Wallet
 from .market import Market
 
@@ -62,6 +65,7 @@ def settle_due(market: Market, now: int) -> None:
 
     Raises:
         ExceptionGroup: what failed, once all others are settled.
+        StoreBusy, SQLAlchemyError: nothing can be written at present.
     """
     with market.store.reading() as tx:
         due = ledger.wallets_due(tx, now)
@@ -72,6 +76,8 @@ def settle_due(market: Market, now: int) -> None:
         try:
             _settle_together(market, wallets, now)
         except Exception as error:
+            if isinstance(error, StoreBusy) or (isinstance(error, SQLAlchemyError) and cause(error)):
+                raise  # so it would be for all
             if len(wallets) > 1:
                 together.extend([wallet] for wallet in wallets)
             else:
