@@ -42,7 +42,7 @@ AnyRequest = Request[Any, Any, Any]
 AnyResponse = Response[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Call:
     """An admitted request: which key asks (None: nobody's), when (Unix s), for which ids of the path,
     and how to answer.
@@ -178,7 +178,7 @@ async def _identify(service: Service, endpoint: Endpoint[Any, Any], request: Any
     if key is None:
         raise _NotSignedIn
     voice = service.voice(endpoint.below + endpoint.path, key)
-    if "auth" not in request.headers and voice.dialect is Dialect.LIVE:
+    if voice.dialect is Dialect.LIVE and "auth" not in request.headers:
         raise _NotSignedIn  # the public service knows the key in `auth` alone
     return key
 
@@ -238,8 +238,10 @@ def _idempotency_key(endpoint: Endpoint[Any, Any], voice: Voice, request: AnyReq
     Raises:
         InvalidInput: it can't be one.
     """
+    if not endpoint.writes or voice.dialect is Dialect.LIVE:
+        return None
     key = request.headers.get(IDEMPOTENCY_HEADER)
-    if key is None or not endpoint.writes or voice.dialect is Dialect.LIVE:
+    if key is None:
         return None
     if not re.match(IDEMPOTENCY_KEY_PATTERN, key):
         raise InvalidInput(f"{IDEMPOTENCY_HEADER}: must be 1 to 255 visible ASCII characters")

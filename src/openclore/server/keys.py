@@ -52,9 +52,8 @@ class Keys:
 
 def presented(headers: Mapping[str, str]) -> str | None:
     """The key in `auth: KEY` or `Authorization: Bearer KEY`; None without either, "" if malformed."""
-    if "auth" in headers:
-        return headers["auth"].strip()
-    if "authorization" in headers:
-        scheme, _, secret = headers["authorization"].partition(" ")
+    secret = headers.get("auth")
+    if secret is None and (authorization := headers.get("authorization")) is not None:
+        scheme, _, secret = authorization.partition(" ")
         return secret.strip() if scheme.lower() == "bearer" else ""
-    return None
+    return secret and secret.strip()

@@ -35,6 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BATCH = 1_000
+_OPEN_VOICE = Voice(business_status=OPEN_HTTP_STATUS[Code.BUSINESS])
 _FOR_ALL = (Kind.RATES_SET, Kind.PRICES_REPEGGED)
 
 
@@ -70,6 +71,7 @@ class Service:
         self.courier = Courier(market.policy.webhooks)
         self.loop_fails = False
         self._writer = Writer(market.store, follow=self._show)
+        self._voices = {dialect: Voice(dialect, settings.live) for dialect in Dialect}
         self._cursor = 0
         self._following = threading.RLock()
 
@@ -82,9 +84,9 @@ class Service:
     def voice(self, path: str, key: ApiKey | None = None) -> Voice:
         """How to answer a request to this path."""
         if not path.startswith(BASE_PATH + "/"):
-            return Voice(business_status=OPEN_HTTP_STATUS[Code.BUSINESS])
+            return _OPEN_VOICE
         pinned = key.dialect if key else None
-        return Voice(Dialect(pinned) if pinned else self.settings.dialect, self.settings.live)
+        return self._voices[pinned or self.settings.dialect]
 
     async def read(self, use_case: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a use case that changes nothing."""

@@ -30,6 +30,7 @@ from .market import Market
 from .secrets import hashed, new_key
 
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
+_CURRENCIES = tuple(Currency)
 _LIMIT_MAX = 1_000_000
 _KEY_NAME = re.compile(r"[\w .@+-]{1,64}")
 
@@ -195,14 +196,13 @@ def position(market: Market, account_id: int) -> Position:
 
 def wallets_at(position: Position, now: int) -> WalletsReply:
     """`wallets` from a position that still holds."""
-    owed = dict.fromkeys(Currency, 0)
+    left = {currency: position.posted.get(currency, 0) for currency in _CURRENCIES}
     for order in position.running:
-        owed[order.currency] += billing.outstanding(order, now)
-    left = {currency: max(0, position.posted.get(currency, 0) - owed[currency]) for currency in Currency}
+        left[order.currency] -= billing.outstanding(order, now)
     return WalletsReply(
         code=0,
         wallets=[
-            Wallet(name=currency, deposit="", balance=money.to_wire(amount), withdrawal_fee=0)
+            Wallet(name=currency, deposit="", balance=money.to_wire(max(0, amount)), withdrawal_fee=0)
             for currency, amount in left.items()
         ],
     )
