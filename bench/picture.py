@@ -36,7 +36,8 @@ def picture(title: str, across: str, up: str, below: str, points: Points) -> str
     parts.append(f'<polyline points="{path}" fill="none" stroke="{INK}" stroke-width="2"/>')
     for (x, y), (_, value) in zip(places, points, strict=True):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{INK}"/>')
-        parts.append(_text(x, y - 10, f"{value:.3g}"))
+        anchor = "start" if x < LEFT + 20 else "end" if x > WIDTH - RIGHT - 20 else "middle"
+        parts.append(_text(x, y - 10, f"{value:.3g}", anchor=anchor))
     return "\n".join([*parts, "</svg>", ""])
 
 
