@@ -37,7 +37,7 @@ def command(rehearsal: Rehearsal, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 
         with monkeypatch.context() as patch:
             patch.setattr(markets, "Market", market)
-            patch.setattr("openclore.cli.output.terminal_width", lambda: width)
+            patch.setattr("openclore.cli.conformance.terminal_width", lambda: width)
             return CliRunner().invoke(app, ["conformance", *words])
 
     return run
