@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -345,7 +346,7 @@ def try_all(file: File) -> list[tuple[str, str]]:
     """
     targets = [*targets_of(file.notify), *targets_of(file.messages.fallback, "fallback ")]
     title, body = "A test by openclore", "If you can read this, alerts reach you."
-    told = _at_once([lambda t=target: t.send(title, body, "info") for target in targets], TEST_SECONDS)  # type: ignore[misc]
+    told = _at_once([partial(target.send, title, body, "info") for target in targets], TEST_SECONDS)
     return [
         (target.label, NO_ANSWER if why_not is None else why_not)
         for target, why_not in zip(targets, told, strict=True)
@@ -364,7 +365,7 @@ def examined(file: File) -> tuple[list[str], list[str]]:
                 targets.append(_target(url, f"{which}{number}"))
             except SetupError as refusal:
                 unusable.append(str(refusal))
-    found = _at_once([lambda t=target: reach(t) for target in targets], REACH_SECONDS)  # type: ignore[misc]
+    found = _at_once([partial(reach, target) for target in targets], REACH_SECONDS)
     away = [(target.label, why or NO_ANSWER) for target, why in zip(targets, found, strict=True) if why != ""]
     return unusable, [f"{label} can't be reached: {why}" for label, why in away]
 

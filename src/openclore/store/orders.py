@@ -59,10 +59,6 @@ def of_host(tx: Connection, host_id: int, *, ended_since: int) -> list[Order]:
     return _orders(tx.execute(query.order_by(orders.c.id)))
 
 
-def count_active(tx: Connection, account_id: int) -> int:
-    return tx.execute(select(func.count()).where(orders.c.account_id == account_id, ACTIVE)).scalar_one()
-
-
 def active_of(tx: Connection, account_ids: Sequence[int]) -> list[Order]:
     """The orders of these accounts that are not over, oldest first."""
     return _orders(tx.execute(_ACTIVE_OF, {"accounts": account_ids}))

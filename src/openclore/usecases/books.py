@@ -162,13 +162,14 @@ class Books:
 
     def add(self, order: Order) -> Order:
         """Take in a new order; the same with its id."""
+        wallet = self.wallet(order.account_id, order.currency)
         self._save()
         order = orders.add(self.tx, order)
         self._orders[order.id] = order
         for listed in (self._of_account.get(order.account_id), self._on_server.get(order.server_id)):
             if listed is not None:
                 listed.append(order.id)
-        self.wallet(order.account_id, order.currency).stale = True
+        wallet.stale = True
         return order
 
     def put(self, order: Order) -> None:

@@ -39,7 +39,8 @@ def settling(tx: Connection, policy: Policy, now: int) -> Iterator[Books]:
     """The books of one transaction. At the end every wallet that was looked at is settled, every machine that
     became free has the order that should have it, and all is written.
 
-    A wallet is settled at most twice, however many of its orders change: settling looks at all of them.
+    A wallet is settled again only after an order of it has changed, once for all that have: settling looks at
+    all of them.
     """
     books = Books(tx, policy, now)
     yield books
