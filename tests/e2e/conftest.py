@@ -13,6 +13,7 @@ import pytest
 from openclore.cli import demo_image
 from openclore.client import Spacing
 
+from ..ports import free_port, free_row
 from ..processes import Process, address_of, openclore, until
 
 AT_ONCE = {
@@ -64,7 +65,7 @@ class Installation:
         self.processes["host"] = Process(
             self.folder / f"host-{len(self.processes)}.log",
             *("host", "--market", f"http://127.0.0.1:{self.port}", "--state-dir", str(self.folder / "host")),
-            *("--runtime", runtime, "--public-address", "127.0.0.1", "--port-range", free_range()),
+            *("--runtime", runtime, "--public-address", "127.0.0.1", "--port-range", port_range()),
             env=self.env | {"OPENCLORE_INIT_TOKEN": self.init_token},
         )
         until(self.host_is_online, what="the host to be online")
@@ -109,9 +110,7 @@ def paced_installation(tmp_path: Path) -> Iterator[Installation]:
 @contextmanager
 def an_installation(folder: Path, *, paced: bool = False) -> Iterator[Installation]:
     """An installation that is not started yet. Unless it is `paced`, nobody has to wait between calls."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     env = {
         "OPENCLORE_DATA_DIR": str(folder / "market"),
         "CLORE_BASE_URL": f"http://127.0.0.1:{port}/v1",
@@ -140,19 +139,7 @@ def answers(order: dict[str, Any]) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def free_range() -> str:
-    """Ten neighbouring ports, free just now; tests that run side by side look in different places."""
-    first = os.getpid() % 100
-    for step in range(100):
-        low = 32_000 + (first + step) % 100 * 10
-        sockets = [socket.socket() for _ in range(10)]
-        try:
-            for offset, probe in enumerate(sockets):
-                probe.bind(("127.0.0.1", low + offset))
-            return f"{low}-{low + 9}"
-        except OSError:
-            continue
-        finally:
-            for probe in sockets:
-                probe.close()
-    raise AssertionError("no free ports")
+def port_range() -> str:
+    """Ports for an agent's orders, as its option wants them."""
+    row = free_row()
+    return f"{row[0]}-{row[-1]}"

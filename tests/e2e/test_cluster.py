@@ -25,7 +25,7 @@ from openclore.usecases.verify import verify
 from ..conftest import Postgres
 from ..processes import Process, until
 from ..world import SETTINGS
-from .conftest import free_range
+from .conftest import port_range
 
 ENV = {"OPENCLORE_PACE__CREATE_ORDER_SECONDS": "0", "OPENCLORE_PACE__SPACING_SECONDS": "0.6"}
 
@@ -93,7 +93,7 @@ def installation(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -
         agent = Process(
             folder / "agent.log",
             *("host", "--market", cluster.address, "--state-dir", str(folder / "agent")),
-            *("--runtime", "simulated", "--public-address", "127.0.0.1", "--port-range", free_range()),
+            *("--runtime", "simulated", "--public-address", "127.0.0.1", "--port-range", port_range()),
             env={"OPENCLORE_INIT_TOKEN": token},
         )
         try:

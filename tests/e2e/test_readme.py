@@ -78,6 +78,6 @@ def test_the_bot_of_the_readme_rents_and_cancels(installation: Installation) -> 
     done = subprocess.run(
         [sys.executable, "-c", bot], env=world.env, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, (done.stderr, world.order(1))
     assert done.stdout == "order 1 on server 1 at 2.0 dollars a day\n"
     assert world.order(1)["end_reason"] == "cancelled"

@@ -5,11 +5,11 @@ import inspect
 import itertools
 import json
 import os
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
+from tests.ports import free_port
 from websockets.asyncio.server import Request, Response, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -41,12 +41,6 @@ def an_order(image: str = "example/image:1", **changes) -> Assignment:
 
 def ports(*container_ports: int) -> list[PortMap]:
     return [PortMap(container=port, public=free_port()) for port in container_ports]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:

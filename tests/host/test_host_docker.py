@@ -7,9 +7,10 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
-from aiodocker import Docker
+from aiodocker import Docker, DockerError
 from host_fakes import an_order, http_get, ports, until
 
 from openclore.api.hostlink import Assignment, BackgroundJob
@@ -436,8 +437,10 @@ async def background_runs(runtime: DockerRuntime, revision: int = 1) -> bool:
 
 
 async def background_says(runtime: DockerRuntime, expected: str) -> bool:
-    (container,) = await runtime._background_containers()
-    return expected in "".join(await container.log(stdout=True, stderr=True))
+    for container in await runtime._background_containers():
+        with suppress(DockerError):  # made anew at this very moment
+            return expected in "".join(await container.log(stdout=True, stderr=True))
+    return False
 
 
 def test_the_job_makes_way_for_an_order_and_goes_on_after_it(images):
@@ -521,6 +524,29 @@ def test_a_job_without_an_image_leaves_nothing_and_says_why(images):
             with pytest.raises(DeploymentFailed, match="was not found locally"):
                 await runtime.run_background(a_job("127.0.0.1:9/openclore-no-such-image:1"))
             assert await background(runtime) == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_job_keeps_its_files_when_a_start_fails_and_is_made_anew_when_all_do(images, monkeypatch):
+    async def scenario():
+        async with a_runtime() as runtime:
+            job = a_job(images.shell)
+            await runtime.run_background(job)
+            before = await background(runtime)
+            await runtime.stop_background()
+            engine_fails = AsyncMock(side_effect=DockerError(500, "failed to create task"))
+            with monkeypatch.context() as patch:
+                patch.setattr(runtime, "_start", engine_fails)
+                for _ in range(START_TRIES_MAX - 1):
+                    with pytest.raises(RuntimeTrouble, match="failed to create task"):
+                        await runtime.run_background(job)
+                assert (await background(runtime))["Id"] == before["Id"]
+                with pytest.raises(RuntimeTrouble):
+                    await runtime.run_background(job)
+            assert await background(runtime) == {}
+            await runtime.run_background(job)
+            assert await background_runs(runtime)
 
     asyncio.run(scenario())
 

@@ -1,12 +1,14 @@
 """Simulated machines: what runs on them can be connected to, as long as it runs."""
 
 import socket
+import tempfile
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from openclore.client import settings_of
-from openclore.sandbox import Sandbox
+from openclore.sandbox import Sandbox, ports
 from openclore.sandbox.hosts import image_megabytes, pull_seconds
 from openclore.sandbox.ports import LOWEST, NoPorts, Reserved
 from openclore.usecases import hosts
@@ -100,18 +102,24 @@ def test_a_bid_that_wins_again_is_deployed_again(caller: Caller) -> None:
     assert answers(port)
 
 
-def test_two_sandboxes_share_no_port_and_one_alone_always_has_the_same() -> None:
+def test_two_sandboxes_share_no_port() -> None:
     with Sandbox(servers=5) as one, Sandbox(servers=5) as other:
         ranges = []
         for sandbox in (one, other):
             with sandbox.market.store.reading() as tx:
-                ports = tx.exec_driver_sql("SELECT min(port_low), max(port_high) FROM servers").one()
-                ranges.append(range(ports[0], ports[1] + 1))
+                low, high = tx.exec_driver_sql("SELECT min(port_low), max(port_high) FROM servers").one()
+                ranges.append(range(low, high + 1))
         assert not set(ranges[0]) & set(ranges[1])
-    with closing(Reserved(10)) as first:
-        low = first.first
-    with closing(Reserved(10)) as again:
-        assert again.first == low >= LOWEST
+
+
+def test_a_sandbox_alone_on_its_machine_always_has_the_same_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ports, "busy", lambda _: False)
+    for _ in range(2):
+        with closing(Reserved(10)) as reserved:
+            assert reserved.first == LOWEST
 
 
 def test_more_ports_than_there_are_can_not_be_reserved() -> None:

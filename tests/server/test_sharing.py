@@ -15,13 +15,13 @@ from openclore.api.endpoints import CREATE_ORDER, MY_ORDERS, WALLETS
 from openclore.server import shared_limits, wakeups
 from openclore.server.keys import Keys
 from openclore.server.limits import LEEWAY_SECONDS, Limits
-from openclore.server.run import free_port
 from openclore.server.settings import Pace, SettingsError, load
 from openclore.server.shared_limits import SharedLimits
 from openclore.server.wakeups import Wakeups
 from openclore.store.store import Store
 from openclore.usecases import accounts
 
+from ..ports import free_port
 from ..world import World
 from .valkeys import RealValkey, a_valkey
 
@@ -31,7 +31,7 @@ _key_ids = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[RealValkey]:
-    with a_valkey(free_port("127.0.0.1", 0)) as running:
+    with a_valkey(free_port()) as running:
         yield running
 
 
@@ -128,7 +128,7 @@ def test_without_valkey_each_process_minds_the_pace_alone_until_it_is_back(
             assert await one.admit(key_id, WALLETS) == 0
             assert await other.admit(key_id, WALLETS) > 0
 
-    with a_valkey(free_port("127.0.0.1", 0)) as valkey:
+    with a_valkey(free_port()) as valkey:
         asyncio.run(test(valkey))
 
 
@@ -169,7 +169,7 @@ def test_processes_wake_each_other_and_find_together_again(monkeypatch: pytest.M
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    with a_valkey(free_port("127.0.0.1", 0)) as valkey:
+    with a_valkey(free_port()) as valkey:
         asyncio.run(test(valkey))
 
 

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +23,8 @@ from .output import amount
 if TYPE_CHECKING:
     from http.server import ThreadingHTTPServer
 
+    from ..sandbox.ports import Reserved
+
 T = TypeVar("T")
 
 RENTER, HOST = "renter@example.org", "host@example.org"
@@ -30,6 +32,7 @@ WALLET = "USD-Blockchain"
 SERVER = "this-machine"
 PRICE_PER_DAY = 2.0
 PATIENCE_SECONDS = 60.0
+PORTS = 10
 
 
 @guarded
@@ -151,9 +154,11 @@ class Tour:
         typer.echo(
             f"$ openclore admin server create {HOST} {SERVER}\ninit token: {made['init_token'][:6]}..."
         )
+        first_port = self._stack.enter_context(closing(_reserved_ports())).first
+        port_range = f"{first_port}-{first_port + PORTS - 1}"
         self._start(
             *("host", "--market", self._address, "--state-dir", str(self._folder / "host")),
-            *("--runtime", runtime, "--public-address", "127.0.0.1", "--port-range", _free_range()),
+            *("--runtime", runtime, "--public-address", "127.0.0.1", "--port-range", port_range),
             env={"OPENCLORE_INIT_TOKEN": made["init_token"]},
         )
         self._until(
@@ -356,14 +361,14 @@ def _demo_port() -> int:
     return PORT
 
 
-def _free_range() -> str:
-    """Ten neighbouring ports, free just now; two demos at once look in different places."""
-    first = os.getpid() % 100
-    for step in range(100):
-        low = 30_000 + (first + step) % 100 * 10
-        if not any(_answers(port) for port in range(low, low + 10)):
-            return f"{low}-{low + 9}"
-    raise DeployError("the ports 30000 to 30999 are all in use")
+def _reserved_ports() -> "Reserved":
+    """For orders; two demos at once, or a sandbox beside one, have others."""
+    from ..sandbox.ports import NoPorts, Reserved
+
+    try:
+        return Reserved(PORTS)
+    except NoPorts as reason:
+        raise DeployError(str(reason)) from None
 
 
 def _answers(port: int) -> bool:

@@ -104,6 +104,7 @@ class DockerRuntime:
         self._stop_grace_seconds = stop_grace_seconds
         self._background_stop_grace_seconds = background_stop_grace_seconds
         self._failed_starts: Counter[int] = Counter()
+        self._failed_background_starts = 0
         self._private_images = private_images or {}
         self._note_private_images = note_private_images
         self._engine_process: psutil.Process | None = None
@@ -156,9 +157,8 @@ class DockerRuntime:
             try:
                 await self._start(container, recipe.background_files(job))
             except DockerError as error:
-                if error.status not in UNREACHABLE:
-                    await self.remove_background()  # what can't start is made anew the next time
-                raise RuntimeTrouble(sentences.start_failure(error.message).sentence) from error
+                raise await self._background_start_error(error) from error
+            self._failed_background_starts = 0
 
     async def stop_background(self) -> None:
         async with _translated():
@@ -172,6 +172,7 @@ class DockerRuntime:
             for container in await self._background_containers():
                 await self._remove_container(container, self._background_stop_grace_seconds)
             await self._remove_networks(await self._background_networks())
+        self._failed_background_starts = 0
 
     async def close(self) -> None:
         await self._engine.close()
@@ -381,6 +382,17 @@ class DockerRuntime:
         self._failed_starts[order.order_id] += 1
         if verdict.final or error.status == 400 or self._failed_starts[order.order_id] >= START_TRIES_MAX:
             return DeploymentFailed(verdict.sentence)
+        return RuntimeTrouble(verdict.sentence)
+
+    async def _background_start_error(self, error: DockerError) -> RuntimeTrouble:
+        """The job's files stay for another try, unless something is gone for good or no try helps."""
+        verdict = sentences.start_failure(error.message)
+        if error.status in UNREACHABLE:
+            return RuntimeTrouble(verdict.sentence)
+        self._failed_background_starts += 1
+        hopeless = verdict.final or error.status in (400, 404)
+        if hopeless or self._failed_background_starts >= START_TRIES_MAX:
+            await self.remove_background()  # the next try makes it anew
         return RuntimeTrouble(verdict.sentence)
 
     async def _start_again(self, container: DockerContainer) -> None:

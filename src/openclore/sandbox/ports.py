@@ -34,7 +34,7 @@ class Reserved:
         blocks = -(-count // BLOCK)
         for first in range(LOWEST, HIGHEST + 2 - blocks * BLOCK, BLOCK):
             stack = ExitStack()
-            if all(_hold(stack, first + number * BLOCK) for number in range(blocks)) and not _busy(
+            if all(_hold(stack, first + number * BLOCK) for number in range(blocks)) and not busy(
                 range(first, first + count)
             ):
                 self.first = first
@@ -59,7 +59,7 @@ def _hold(stack: ExitStack, block: int) -> bool:
     return True
 
 
-def _busy(ports: range) -> bool:
+def busy(ports: range) -> bool:
     """Whether somebody listens on one of them."""
     for port in ports:
         with socket.socket() as probe:
