@@ -5,9 +5,9 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, func, or_, select, union
+from sqlalchemy import Connection, Result, Select, bindparam, func, or_, select, union
 
-from .rows import as_struct
+from .rows import as_structs
 from .tables import events, servers
 
 
@@ -83,7 +83,10 @@ def append(
     )
 
 
-# Every change passes through it. It is built once: building takes longer than running.
+# Every change passes through these. They are built once: building takes longer than running.
+_AFTER = (
+    select(events).where(events.c.id > bindparam("cursor")).order_by(events.c.id).limit(bindparam("limit"))
+)
 _APPEND = (
     events.insert()
     .inline()
@@ -93,7 +96,7 @@ _APPEND = (
 
 def after(tx: Connection, cursor: int, limit: int = 1_000) -> list[Event]:
     """What happened after the event `cursor`, oldest first."""
-    return _read(tx, select(events).where(events.c.id > cursor), limit)
+    return _events(tx.execute(_AFTER, {"cursor": cursor, "limit": limit}))
 
 
 def of_account(
@@ -126,14 +129,16 @@ def of_account(
 
 
 def _read(tx: Connection, query: Select[*tuple[Any, ...]], limit: int) -> list[Event]:
-    rows = tx.execute(query.order_by(events.c.id).limit(limit))
-    return [as_struct(row, Event, data=msgspec.json.decode(row.data)) for row in rows]
+    return _events(tx.execute(query.order_by(events.c.id).limit(limit)))
+
+
+def _events(found: Result[*tuple[Any, ...]]) -> list[Event]:
+    return as_structs(found, Event, data=msgspec.json.decode)
 
 
 def of_order(tx: Connection, order_id: int) -> list[Event]:
     """An order's whole history, oldest first."""
-    rows = tx.execute(select(events).where(events.c.order_id == order_id).order_by(events.c.id))
-    return [as_struct(row, Event, data=msgspec.json.decode(row.data)) for row in rows]
+    return _events(tx.execute(select(events).where(events.c.order_id == order_id).order_by(events.c.id)))
 
 
 def newest(tx: Connection) -> int:

@@ -80,12 +80,10 @@ def active_of_kind(tx: Connection, kind: Kind) -> list[Order]:
     return _orders(tx.execute(select(orders).where(orders.c.kind == kind, ACTIVE).order_by(orders.c.id)))
 
 
-def holders(tx: Connection, among: Sequence[int] | None) -> dict[int, Kind]:
+def holders(tx: Connection, server_ids: Sequence[int] | None) -> dict[int, Kind]:
     """Server id to the kind of the order that holds it, among these servers or among all."""
-    query = select(orders.c.server_id, orders.c.kind).where(HOLDING)
-    if among is not None:
-        query = query.where(orders.c.server_id.in_(among))
-    return {row.server_id: Kind(row.kind) for row in tx.execute(query)}
+    rows = tx.execute(_HOLDERS if server_ids is None else _HOLDERS_OF, {"servers": server_ids})
+    return {server_id: Kind(kind) for server_id, kind in rows}
 
 
 def contested(tx: Connection) -> list[int]:
@@ -146,4 +144,6 @@ _SAVE_POSTED = updating(orders, _POSTED)
 _BY_ID = select(orders).where(orders.c.id == bindparam("of"))
 _ACTIVE_OF = select(orders).where(among(orders.c.account_id, "accounts"), ACTIVE).order_by(orders.c.id)
 _HOLDER = select(orders).where(orders.c.server_id == bindparam("on"), HOLDING)
+_HOLDERS = select(orders.c.server_id, orders.c.kind).where(HOLDING)
+_HOLDERS_OF = _HOLDERS.where(among(orders.c.server_id, "servers"))
 _ACTIVE_ON_SERVER = select(orders).where(orders.c.server_id == bindparam("on"), ACTIVE).order_by(orders.c.id)

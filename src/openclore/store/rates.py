@@ -16,14 +16,20 @@ def put(tx: Connection, currency: Currency, usd: int, now: int) -> None:
 
 def every(tx: Connection) -> dict[Currency, int]:
     """Currency to 10⁻⁸ dollars for one unit; dollars are always worth one."""
-    known = {Currency(row.currency): row.usd for row in tx.execute(_EVERY)}
-    return {Currency.USD: SCALE, **known}
+    return both(tx)[0]
 
 
 def pegged(tx: Connection) -> dict[Currency, int]:
     """The rates that dollar-pegged prices go by, as in `every`."""
-    known = {Currency(row.currency): row.pegged_usd or row.usd for row in tx.execute(_EVERY)}
-    return {Currency.USD: SCALE, **known}
+    return both(tx)[1]
+
+
+def both(tx: Connection) -> tuple[dict[Currency, int], dict[Currency, int]]:
+    """What `every` and `pegged` give."""
+    rows = tx.execute(_EVERY).all()
+    known = {Currency(row.currency): row.usd for row in rows}
+    pegged = {Currency(row.currency): row.pegged_usd or row.usd for row in rows}
+    return {Currency.USD: SCALE, **known}, {Currency.USD: SCALE, **pegged}
 
 
 def repeg(tx: Connection) -> bool:

@@ -1,10 +1,10 @@
 """Servers as rows, and how long each was heard of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Integer, Row, bindparam, func, select, update
+from sqlalchemy import Connection, Integer, Result, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -18,7 +18,7 @@ from ..rules.servers import (
     first_reliability_day,
 )
 from .orders import ACTIVE
-from .rows import among, as_struct
+from .rows import among, as_structs
 from .tables import orders, servers, uptimes
 
 
@@ -72,7 +72,7 @@ def save_background_job(tx: Connection, server_id: int, job: BackgroundJob | Non
 
 
 def on_gigaspot(tx: Connection) -> list[Server]:
-    return [_server(row) for row in tx.execute(select(*_COLUMNS).where(servers.c.gigaspot.is_not(None)))]
+    return _servers(tx.execute(select(*_COLUMNS).where(servers.c.gigaspot.is_not(None))))
 
 
 def set_presence(tx: Connection, server_id: int, *, online: bool, seen_until: int) -> None:
@@ -106,13 +106,12 @@ def remove(tx: Connection, server: Server, now: int) -> None:
 
 def by_id(tx: Connection, server_id: int) -> Server | None:
     """A server that is not removed."""
-    return _one(tx.execute(_BY_ID, {"of": server_id}).one_or_none())
+    return _one(tx.execute(_BY_ID, {"of": server_id}))
 
 
 def by_ids(tx: Connection, server_ids: Sequence[int]) -> list[Server]:
     """These servers, removed ones too."""
-    rows = tx.execute(select(*_COLUMNS).where(servers.c.id.in_(server_ids)))
-    return [_server(row) for row in rows]
+    return _servers(tx.execute(_BY_IDS, {"servers": server_ids}))
 
 
 def presences(tx: Connection, server_ids: Sequence[int]) -> list[Presence]:
@@ -122,17 +121,15 @@ def presences(tx: Connection, server_ids: Sequence[int]) -> list[Presence]:
 
 def by_name(tx: Connection, account_id: int, name: str) -> Server | None:
     query = select(*_COLUMNS).where(servers.c.account_id == account_id, servers.c.name == name)
-    return _one(tx.execute(query).one_or_none())
+    return _one(tx.execute(query))
 
 
 def by_init_token(tx: Connection, init_token: str) -> Server | None:
-    return _one(tx.execute(select(*_COLUMNS).where(servers.c.init_token == init_token)).one_or_none())
+    return _one(tx.execute(select(*_COLUMNS).where(servers.c.init_token == init_token)))
 
 
 def by_credential_hash(tx: Connection, credential_hash: str) -> Server | None:
-    return _one(
-        tx.execute(select(*_COLUMNS).where(servers.c.credential_hash == credential_hash)).one_or_none()
-    )
+    return _one(tx.execute(select(*_COLUMNS).where(servers.c.credential_hash == credential_hash)))
 
 
 def set_credential_hash(tx: Connection, server_id: int, credential_hash: str) -> None:
@@ -142,12 +139,12 @@ def set_credential_hash(tx: Connection, server_id: int, credential_hash: str) ->
 def of_host(tx: Connection, account_id: int) -> list[Server]:
     """An account's servers that are not removed, oldest first."""
     query = select(*_COLUMNS).where(servers.c.account_id == account_id, _THERE).order_by(servers.c.id)
-    return [_server(row) for row in tx.execute(query)]
+    return _servers(tx.execute(query))
 
 
 def every(tx: Connection) -> list[Server]:
     """All servers that are not removed, oldest first."""
-    return [_server(row) for row in tx.execute(select(*_COLUMNS).where(_THERE).order_by(servers.c.id))]
+    return _servers(tx.execute(select(*_COLUMNS).where(_THERE).order_by(servers.c.id)))
 
 
 def silent(tx: Connection, since: int, until: int) -> list[int]:
@@ -199,16 +196,11 @@ def _by_day(since: int, until: int) -> Iterator[tuple[int, int]]:
         since = end
 
 
-def uptime_seconds(tx: Connection, among: Sequence[int] | None, now: int) -> dict[int, int]:
+def uptime_seconds(tx: Connection, server_ids: Sequence[int] | None, now: int) -> dict[int, int]:
     """How long each of these servers (or of all) was heard of in the days that count for its reliability."""
-    query = (
-        select(uptimes.c.server_id, func.sum(uptimes.c.seconds).label("seconds"))
-        .where(uptimes.c.day >= first_reliability_day(now))
-        .group_by(uptimes.c.server_id)
-    )
-    if among is not None:
-        query = query.where(uptimes.c.server_id.in_(among))
-    return {row.server_id: int(row.seconds) for row in tx.execute(query)}
+    query = _UPTIMES if server_ids is None else _UPTIMES_OF
+    rows = tx.execute(query, {"first": first_reliability_day(now), "servers": server_ids})
+    return {server_id: int(seconds) for server_id, seconds in rows}
 
 
 def _update(tx: Connection, server_id: int, **values: object) -> None:
@@ -226,22 +218,26 @@ def _values(server: Server) -> dict[str, object]:
     return values
 
 
-def _one(row: Row[*tuple[Any, ...]] | None) -> Server | None:
-    return _server(row) if row else None
+def _one(found: Result[*tuple[Any, ...]]) -> Server | None:
+    return next(iter(_servers(found)), None)
 
 
-def _server(row: Row[*tuple[Any, ...]]) -> Server:
-    return as_struct(
-        row,
-        Server,
-        settings=msgspec.json.decode(row.settings, type=Settings),
-        specs=msgspec.json.decode(row.specs, type=Specs) if row.specs else None,
-        gpu_array=msgspec.json.decode(row.gpu_array),
-        gigaspot=msgspec.json.decode(row.gigaspot, type=GigaspotTerms) if row.gigaspot else None,
-        background_job=(
-            msgspec.json.decode(row.background_job, type=BackgroundJob) if row.background_job else None
-        ),
-    )
+def _servers(found: Result[*tuple[Any, ...]]) -> list[Server]:
+    return as_structs(found, Server, **_DECODE)
+
+
+def _decoding(kind: Any) -> Callable[[str | None], object]:
+    decode = msgspec.json.Decoder(kind).decode
+    return lambda text: decode(text) if text is not None else None
+
+
+_DECODE = {
+    "settings": _decoding(Settings),
+    "specs": _decoding(Specs),
+    "gpu_array": _decoding(list[str]),
+    "gigaspot": _decoding(GigaspotTerms),
+    "background_job": _decoding(BackgroundJob),
+}
 
 
 _COLUMNS = tuple(column for column in servers.c if column.name != "credential_hash")
@@ -249,6 +245,13 @@ _THERE = servers.c.removed_at.is_(None)
 
 # What every change of an order asks. They are built once: building takes longer than running.
 _BY_ID = select(*_COLUMNS).where(servers.c.id == bindparam("of"), _THERE)
+_BY_IDS = select(*_COLUMNS).where(among(servers.c.id, "servers"))
+_UPTIMES = (
+    select(uptimes.c.server_id, func.sum(uptimes.c.seconds))
+    .where(uptimes.c.day >= bindparam("first"))
+    .group_by(uptimes.c.server_id)
+)
+_UPTIMES_OF = _UPTIMES.where(among(uptimes.c.server_id, "servers"))
 _PRESENCES = select(*(servers.c[name] for name in Presence._fields)).where(
     among(servers.c.id, "servers"), _THERE
 )

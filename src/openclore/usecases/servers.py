@@ -176,7 +176,7 @@ def listings_in(tx: Connection, server_ids: list[int] | None, now: int) -> dict[
     """`listings`, as they are in a transaction."""
     found = servers.every(tx) if server_ids is None else servers.by_ids(tx, server_ids)
     holders = orders.holders(tx, server_ids)
-    known, pegged = rates.every(tx), rates.pegged(tx)
+    known, pegged = rates.both(tx)
     uptimes = servers.uptime_seconds(tx, server_ids, now)
     return {
         server.id: Listing(
