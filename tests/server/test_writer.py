@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -86,7 +87,7 @@ def before_commits(store: Store, happens: Callable[[Connection], None]) -> Itera
     """Let something happen whenever what was written is about to be committed."""
 
     def about_to(tx: Connection) -> None:
-        if tx.get_execution_options().get("openclore_write"):
+        if getattr(store._mine, "connection", None) is tx:
             happens(tx)
 
     event.listen(store.engine, "commit", about_to)
@@ -153,6 +154,27 @@ def test_nobody_is_answered_before_all_is_committed_and_shown(store: Store, note
     assert [outcomes[0], outcomes[2]] == [1, 3]
 
 
+def test_the_next_are_made_while_the_first_are_shown(store: Store, notes: Notes) -> None:
+    shows, go_on = threading.Event(), threading.Event()
+
+    def follow() -> None:
+        shows.set()
+        assert go_on.wait(20)
+
+    async def ask() -> None:
+        writer = Writer(store, follow)
+        first = asyncio.create_task(writer.make(notes.call(1)))
+        await asyncio.to_thread(shows.wait, 20)
+        second = asyncio.create_task(writer.make(notes.call(2)))
+        while notes.kept() != [1, 2]:  # noqa: ASYNC110 -- a database tells nobody
+            await asyncio.sleep(0.01)
+        assert not first.done()
+        go_on.set()
+        assert [await first, await second] == [1, 2]
+
+    asyncio.run(asyncio.wait_for(ask(), 20))
+
+
 def test_if_what_was_written_can_not_be_shown_nobody_hears_that_all_is_well(
     store: Store, notes: Notes
 ) -> None:
@@ -211,6 +233,28 @@ def test_who_breaks_the_connection_harms_nobody_else(store: Store, notes: Notes)
     outcomes = at_once(store, calls)
     assert isinstance(outcomes.pop(1), OperationalError)
     assert outcomes == notes.kept() == [1, 3]
+
+
+@on_postgresql
+def test_when_the_database_is_gone_one_attempt_to_reach_it_is_enough_for_all(
+    store: Store, notes: Notes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = []
+
+    def gone(*_: Any) -> None:
+        attempts.append(1)
+        psycopg.connect("host=127.0.0.1 port=1")
+
+    def break_down(tx: Connection) -> None:
+        kill(store, tx)
+        store.engine.dispose()
+        monkeypatch.setattr(store.engine.pool, "_invoke_creator", gone)
+
+    outcomes = at_once(store, [notes.call(1), notes.call(2), notes.call(3, then=break_down), notes.call(4)])
+    monkeypatch.undo()
+    assert [cause(outcome) for outcome in outcomes] == [Cause.UNREACHABLE] * 4
+    assert attempts == [1]
+    assert at_once(store, [notes.call(5)]) == notes.kept() == [5]
 
 
 @on_sqlite

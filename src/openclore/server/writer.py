@@ -4,13 +4,15 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import groupby
 from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..store.failures import cause, for_the_log
+from ..store.failures import Cause, cause, for_the_log
 from ..store.store import Savepoint, Store, StoreBusy
 
 T = TypeVar("T")
@@ -28,7 +30,8 @@ class NotShown(SQLAlchemyError):
 
 
 class Writer:
-    """One thread for all of a process. Nobody waits for company.
+    """One thread for all of a process, and one that shows what was committed while the first goes on. Nobody
+    waits for company.
 
     A call is answered once its transaction is committed and `follow` has run. One that raises leaves nothing,
     and takes nothing from those that it shares a transaction with.
@@ -38,7 +41,9 @@ class Writer:
         self._store = store
         self._follow = follow
         self._waiting: deque[_Asked] = deque()
-        self._thread = ThreadPoolExecutor(1, "writer")
+        self._ended: deque[_Asked] = deque()
+        self._making = ThreadPoolExecutor(1, "writer")
+        self._showing = ThreadPoolExecutor(1, "writer-shows")
 
     async def make(self, call: Callable[[], T]) -> T:
         """Make a call in its turn, even if the caller is cancelled meanwhile.
@@ -50,13 +55,13 @@ class Writer:
         """
         asked = _Asked(call)
         self._waiting.append(asked)
-        self._thread.submit(self._turn)
-        answer = asyncio.wrap_future(asked.answer)
-        await asyncio.wait({answer}, timeout=self._store.turn_seconds)
-        if not answer.done():
-            if asked.answer.cancel():
+        self._making.submit(self._turn)
+        await asyncio.wait({asked.answer}, timeout=self._store.turn_seconds)
+        if not asked.answer.done():
+            with suppress(ValueError):  # it is being made
+                self._waiting.remove(asked)
                 raise StoreBusy
-            await asyncio.wait({answer})
+            await asyncio.wait({asked.answer})
         made: T = asked.outcome()
         return made
 
@@ -65,15 +70,19 @@ class Writer:
         done so.
         """
         first = self._next()
-        if first is not None:
-            for undone in self._made(first, self._company()):
-                self._made(undone, ())
+        if first is None:
+            return
+        undone = deque(self._made(first, self._company()))
+        while undone:
+            alone = undone.popleft()
+            self._made(alone, ())
+            if _unreachable(alone.error):
+                self._end(undone, alone.error)
+                return
 
     def _next(self) -> "_Asked | None":
-        while self._waiting:
-            asked = self._waiting.popleft()
-            if asked.answer.set_running_or_notify_cancel():
-                return asked
+        with suppress(IndexError):
+            return self._waiting.popleft()
         return None
 
     def _company(self) -> Iterator["_Asked"]:
@@ -107,20 +116,40 @@ class Writer:
         except BaseException as error:
             if len(together) > 1 and not (complete and _may_be_done(error)):
                 return together
-            for asked in together:
-                asked.error = error
+            self._end(together, error)
+        else:
+            self._end(together)
+        return []
+
+    def _end(self, calls: "Iterable[_Asked]", error: BaseException | None = None) -> None:
+        """Have calls answered, all with the error if there is one, once it shows what was committed."""
+        for asked in calls:
+            asked.error = error or asked.error
+            self._ended.append(asked)
+        self._showing.submit(self._show)
+
+    def _show(self) -> None:
+        """Show what was committed by now, and answer; another turn may have done so."""
+        shown = [self._ended.popleft() for _ in range(len(self._ended))]
+        if not shown:
+            return
         try:
             self._follow()
         except SQLAlchemyError as error:
             log.error("what was written can't be shown yet", error=for_the_log(error))
-            for asked in together:
+            for asked in shown:
                 asked.error = asked.error or NotShown()
         except BaseException as error:
-            for asked in together:
+            for asked in shown:
                 asked.error = asked.error or error
-        for asked in together:
-            asked.answer.set_result(None)
-        return []
+        for loop, answers in groupby((asked.answer for asked in shown), asyncio.Future.get_loop):
+            with suppress(RuntimeError):  # it is closed: nobody waits any more
+                loop.call_soon_threadsafe(_answer, list(answers))
+
+
+def _answer(answers: Iterable[asyncio.Future[None]]) -> None:
+    for answer in answers:
+        answer.set_result(None)
 
 
 def _may_be_done(error: BaseException) -> bool:
@@ -128,12 +157,17 @@ def _may_be_done(error: BaseException) -> bool:
     return not isinstance(error, SQLAlchemyError) or cause(error) is None
 
 
+def _unreachable(error: BaseException | None) -> bool:
+    """Whether every other call would fail in the same way, and be as long about it."""
+    return isinstance(error, SQLAlchemyError) and cause(error) is Cause.UNREACHABLE
+
+
 class _Asked:
-    """A call, and what came of it once `answer` is there."""
+    """A call, and what came of it once there is an `answer`."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self._call = call
-        self.answer: Future[None] = Future()
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.error: BaseException | None = None
         self._made: Any = None
 

@@ -94,14 +94,14 @@ class Store:
         if not self._turn.acquire(timeout=self.turn_seconds):
             raise StoreBusy
         try:
-            with self.engine.connect() as connection:
-                connection = connection.execution_options(openclore_write=True)
-                with connection.begin():
-                    if not self._sqlite:
-                        self._lock(connection)
-                    self._check(connection)
-                    self._mine.connection = connection
-                    yield connection
+            with self.engine.connect() as connection, connection.begin():
+                if self._sqlite:
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                else:
+                    self._lock(connection)
+                self._check(connection)
+                self._mine.connection = connection
+                yield connection
         finally:
             self._mine.connection = None
             self._turn.release()
@@ -132,6 +132,8 @@ class Store:
             if not self._sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
+                if self._sqlite:
+                    connection.exec_driver_sql("BEGIN")
                 yield connection
 
     def mark(self) -> int | None:
@@ -260,14 +262,9 @@ def _sqlite_engine(file: Path) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, _: Any) -> None:
-        connection.isolation_level = None
+        connection.isolation_level = None  # transactions begin where we say so
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get("openclore_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
 
