@@ -543,7 +543,7 @@ def test_ctrl_c_while_ordering_says_that_the_order_may_exist(openclore):
 
 @pytest.mark.parametrize(("silent_seconds_max", "times"), [(60, 1), (0, 3)])
 def test_who_waits_long_hears_now_and_then_what_for(openclore, monkeypatch, silent_seconds_max, times):
-    monkeypatch.setattr("openclore.cli.orders.SILENT_SECONDS_MAX", silent_seconds_max)
+    monkeypatch.setattr("openclore.cli.output.SILENT_SECONDS_MAX", silent_seconds_max)
     deploying = {"orders": [{**ORDER, "mon_container": 0}]}
     market = renting(my_orders=[deploying, deploying, {"orders": [ORDER]}])
     assert openclore(market, *RENT).stderr.count("deploying ...") == times

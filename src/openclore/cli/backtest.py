@@ -11,7 +11,7 @@ from openclore.api.durations import words_of
 from . import options
 from .errors import guarded
 from .marketplace import short_model
-from .output import Column, percent, price, say, show_facts, show_json, show_table, wrapped_fact
+from .output import Column, busy, percent, price, say, show_facts, show_json, show_table, wrapped_fact
 
 if TYPE_CHECKING:
     from openclore.sandbox.backtest import Report
@@ -84,7 +84,8 @@ def backtest(
     if past.torn_bytes:
         say(f"The last {past.torn_bytes} bytes of {history} were not written to their end and are left out.")
     try:
-        report = rehearse(wanted, past, names=_names(server or []), every=every)
+        with busy("Rehearsing; two weeks of a market take about half a minute ..."):
+            report = rehearse(wanted, past, names=_names(server or []), every=every)
     except (RecordingError, NoPorts) as error:
         raise SetupError(str(error)) from None
     if html is not None:

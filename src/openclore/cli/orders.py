@@ -2,8 +2,7 @@
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,14 +18,13 @@ from . import options, sandbox
 from .errors import INTERRUPTED, exit_code, guarded, report
 from .events import EVENT_COLUMNS, event_row
 from .marketplace import UNITS, gpu_model, gpu_name
-from .output import Column, interactive, local_time, price, say, show_facts, show_json, show_table
+from .output import Column, busy, interactive, local_time, price, say, show_facts, show_json, show_table
 from .waiting import exited, over, simulated, wait_until_ready
 
 if TYPE_CHECKING:
     from openclore.client import Clore
 
 WAIT_SECONDS = 900
-SILENT_SECONDS_MAX = 60
 
 
 @guarded
@@ -113,7 +111,7 @@ def rent(
         if interactive() and not yes and not _confirmed(offer, coin, per_day, spot=bid is not None):
             say("Nothing was ordered.")
             raise typer.Exit(1)
-        with _status(f"Ordering server {server_id} ..."), _no_quiet_interrupt(server_id):
+        with busy(f"Ordering server {server_id} ..."), _no_quiet_interrupt(server_id):
             order = clore.create_order(
                 renting_server=server_id,
                 currency=coin,
@@ -167,7 +165,7 @@ def _script(path: Path) -> str:
 def _offer(clore: "Clore", server_id: int) -> Offer:
     from openclore.client.errors import UnavailableError
 
-    with _status("Reading the marketplace ..."):
+    with busy("Reading the marketplace ..."):
         offer = next((o for o in clore.marketplace() if o.id == server_id), None)
     if offer is None:
         raise UnavailableError(f"Server {server_id} is not on the marketplace; it may have gone offline.")
@@ -224,36 +222,13 @@ def _no_quiet_interrupt(server_id: int) -> Iterator[None]:
 
 def _wait(clore: "Clore", order: Order, timeout: float) -> Order:
     try:
-        with _status(f"Order {order.id} ...") as tell:
+        with busy(f"Order {order.id} ...") as tell:
             return wait_until_ready(
                 clore, order, timeout=timeout, tell=lambda what: tell(f"Order {order.id}: {what} ...")
             )
     except KeyboardInterrupt:
         say(f"Order {order.id} goes on and costs money; end it with: openclore cancel {order.id}")
         raise typer.Exit(INTERRUPTED) from None
-
-
-@contextmanager
-def _status(text: str) -> Iterator[Callable[[str], None]]:
-    """A spinner at a terminal; elsewhere a line when the text is new, and again after a long silence."""
-    from rich.console import Console
-    from rich.text import Text
-
-    out = Console(stderr=True)
-    if out.is_terminal:
-        with out.status(Text(text)) as spinner:
-            yield lambda new: spinner.update(Text(new))
-        return
-    said, said_at = {text}, time.monotonic()
-
-    def tell(new: str) -> None:
-        nonlocal said_at
-        if new not in said or time.monotonic() - said_at >= SILENT_SECONDS_MAX:
-            said.add(new)
-            said_at = time.monotonic()
-            say(new)
-
-    yield tell
 
 
 # Connecting -----------------------------------------------------------------------------------------

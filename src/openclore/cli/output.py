@@ -11,7 +11,8 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -22,6 +23,7 @@ UNBOUNDED_WIDTH = 100_000
 FLEXIBLE_WIDTH_MIN = 16
 FACT_NAME_WIDTH = 15
 FOLD_INDENT = "    "
+SILENT_SECONDS_MAX = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,29 @@ def say(text: str) -> None:
     lines = ["".join(c if c.isprintable() else " " for c in line) for line in text.split("\n")]
     sys.stderr.write("\n".join(lines) + "\n")
     sys.stderr.flush()
+
+
+@contextmanager
+def busy(text: str) -> Iterator[Callable[[str], None]]:
+    """A spinner at a terminal; elsewhere a line when the text is new, and again after a long silence."""
+    from rich.console import Console
+    from rich.text import Text
+
+    out = Console(stderr=True)
+    if out.is_terminal:
+        with out.status(Text(text)) as spinner:
+            yield lambda new: spinner.update(Text(new))
+        return
+    said, said_at = {text}, time.monotonic()
+
+    def tell(new: str) -> None:
+        nonlocal said_at
+        if new not in said or time.monotonic() - said_at >= SILENT_SECONDS_MAX:
+            said.add(new)
+            said_at = time.monotonic()
+            say(new)
+
+    yield tell
 
 
 def log_text(text: str) -> None:
