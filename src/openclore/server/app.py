@@ -14,6 +14,9 @@ from .replies import Answer
 from .requests import Watched, asked
 from .service import Service
 
+READY_SECONDS = 3.0
+"""How long the database may take before this process says that it is not ready."""
+
 
 def build(service: Service) -> Litestar:
     """The application over a started service."""
@@ -27,7 +30,7 @@ def build(service: Service) -> Litestar:
     async def readyz() -> Response[dict[str, str]]:
         """The database answers too, and what happens by itself happens."""
         try:
-            await service.read(_ping, service)
+            await service.read_within(READY_SECONDS, _ping, service)
         except SQLAlchemyError:
             return Response({"status": "the database does not answer"}, status_code=503)
         if service.loop_fails:

@@ -4,6 +4,7 @@ Metrics of the market are the same from every process on one database; those of 
 each process's own.
 """
 
+import asyncio
 import hmac
 import threading
 import time
@@ -34,7 +35,7 @@ from ..api.codes import Code
 from ..rules.orders import State
 from ..store import figures
 from ..store.events import Event
-from ..store.failures import for_the_log
+from ..store.failures import Silent, for_the_log
 from ..store.figures import Figures
 
 if TYPE_CHECKING:  # the service has the metrics
@@ -43,6 +44,8 @@ if TYPE_CHECKING:  # the service has the metrics
 PATH = "/metrics"
 LOOPS = ("market", "webhooks")
 FRESH_SECONDS = 5.0
+LOOK_SECONDS = 8.0
+"""How long the database may take; Prometheus waits for ten seconds."""
 SHARE_MAX = 0.05
 """Of the time, at most so much goes into looking at the market, however large it is."""
 _UNIT = 10**8
@@ -124,8 +127,8 @@ class Metrics:
 
 
 def routes(service: "Service") -> list[HTTPRouteHandler]:
-    registry = service.metrics.registry
-    registry.register(_Market(service))
+    registry, market = service.metrics.registry, _Market(service)
+    registry.register(market)
 
     @get(PATH)
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -138,7 +141,11 @@ def routes(service: "Service") -> list[HTTPRouteHandler]:
                 media_type="text/plain",
             )
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(await service.read(encode, registry), media_type=content_type)
+        try:
+            await service.read_within(LOOK_SECONDS, market.look)
+        except Silent:
+            market.lose()
+        return Response(await asyncio.to_thread(encode, registry), media_type=content_type)
 
     return [metrics]
 
@@ -178,18 +185,18 @@ class _Market(Collector):
             {(state,): count for state, count in service.links.counts(service.clock(), silent_after).items()},
             "state",
         )
-        found = self._look()
+        found = self._figures
         yield _gauge(
             "openclore_database_answers", "Whether the database answered.", {(): float(found is not None)}
         )
         if found is not None:
             yield from _market(found, service.clock())
 
-    def _look(self) -> Figures | None:
-        """None: the database does not answer. While somebody looks, others get what was found before."""
+    def look(self) -> None:
+        """While somebody looks, others get what was found before."""
         started = time.monotonic()
         if started < self._fresh_until or not self._lock.acquire(blocking=False):
-            return self._figures
+            return
         try:
             with self._service.market.store.reading() as tx:
                 self._figures = figures.read(tx, self._service.clock())
@@ -200,7 +207,10 @@ class _Market(Collector):
             done = time.monotonic()
             self._fresh_until = done + max(FRESH_SECONDS, (done - started) / SHARE_MAX)
             self._lock.release()
-        return self._figures
+
+    def lose(self) -> None:
+        """The database does not answer: what was found is of no worth until somebody finds more."""
+        self._figures = None
 
 
 def _market(found: Figures, now: int) -> Iterator[Metric]:

@@ -4,6 +4,9 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from ..api.codes import OPEN_HTTP_STATUS, Code
@@ -12,6 +15,7 @@ from ..api.endpoints import BASE_PATH, Endpoint
 from ..store import events
 from ..store.accounts import ApiKey
 from ..store.events import Kind
+from ..store.failures import Silent
 from ..usecases import servers
 from ..usecases.market import Market
 from .courier import Courier
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+READ_SECONDS = 15.0
+"""How long a caller waits for what only reads: while a database is paused, nobody else would say a word."""
+_READERS_MAX = 8
 _BATCH = 1_000
 _OPEN_VOICE = Voice(business_status=OPEN_HTTP_STATUS[Code.BUSINESS])
 _FOR_ALL = (Kind.RATES_SET, Kind.PRICES_REPEGGED)
@@ -70,6 +77,7 @@ class Service:
         self.watchers = Watchers()
         self.courier = Courier(market.policy.webhooks)
         self.loop_fails = False
+        self._readers = ThreadPoolExecutor(_READERS_MAX, "reader")
         self._writer = Writer(market.store, follow=self._show)
         self._voices = {dialect: Voice(dialect, settings.live) for dialect in Dialect}
         self._cursor = 0
@@ -89,8 +97,28 @@ class Service:
         return self._voices[pinned or self.settings.dialect]
 
     async def read(self, use_case: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a use case that changes nothing."""
-        return await asyncio.to_thread(use_case, *args, **kwargs)
+        """Run a use case that changes nothing.
+
+        Raises:
+            Silent: the database does not answer.
+        Exception: whatever the use case raises.
+        """
+        return await self.read_within(READ_SECONDS, use_case, *args, **kwargs)
+
+    async def read_within(
+        self, seconds: float, use_case: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`read` by whoever has not much time."""
+        call = partial(copy_context().run, use_case, *args, **kwargs)
+        reading = asyncio.get_running_loop().run_in_executor(self._readers, call)
+        deadline = asyncio.timeout(seconds)
+        try:
+            async with deadline:
+                return await reading
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise Silent("the database does not answer") from None
 
     async def write(self, use_case: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a use case; whatever it changed shows everywhere in this process when it returns."""

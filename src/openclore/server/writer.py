@@ -21,12 +21,18 @@ log = structlog.get_logger()
 
 TOGETHER_MAX = 64
 """How many calls share a commit. Of more savepoints in one transaction PostgreSQL makes hard work."""
+ANSWER_SECONDS = 10.0
+"""How long a caller whose call is being made waits on when it waited for longer than for a turn already."""
 TOGETHER_SECONDS = 0.1
 """How long calls are added to those that share a commit."""
 
 
 class NotShown(SQLAlchemyError):
     """A call was made, but the database failed before what it changed could be seen in this process."""
+
+
+class Unanswered(SQLAlchemyError):
+    """A call is being made, but the database does not answer: nobody knows yet what becomes of it."""
 
 
 class Writer:
@@ -51,6 +57,7 @@ class Writer:
         Raises:
             StoreBusy: its turn did not come; nothing was done.
             NotShown: it is done, but the database failed in `follow`.
+            Unanswered: it may be done yet.
         Exception: whatever the call raises, or the database when it commits.
         """
         asked = _Asked(call)
@@ -61,7 +68,9 @@ class Writer:
             with suppress(ValueError):  # it is being made
                 self._waiting.remove(asked)
                 raise StoreBusy
-            await asyncio.wait({asked.answer})
+            await asyncio.wait({asked.answer}, timeout=ANSWER_SECONDS)
+            if not asked.answer.done():
+                raise Unanswered("the database does not answer")
         made: T = asked.outcome()
         return made
 

@@ -10,6 +10,10 @@ _POSTGRES_DISK_FULL = "53100"
 _POSTGRES_READ_ONLY = "25006"
 
 
+class Silent(SQLAlchemyError):
+    """A database did not answer in time, where nothing was to be changed."""
+
+
 class Cause(StrEnum):
     """Why a database surely did nothing: the whole transaction is undone, or was never begun."""
 
@@ -20,6 +24,8 @@ class Cause(StrEnum):
 
 def cause(error: SQLAlchemyError) -> Cause | None:
     """None: another one, and what became of the transaction is unknown."""
+    if isinstance(error, Silent):
+        return Cause.UNREACHABLE
     original = error.orig if isinstance(error, DBAPIError) else None
     code = getattr(original, "sqlite_errorcode", 0) & _SQLITE_PRIMARY
     state = getattr(original, "sqlstate", None)
