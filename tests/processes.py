@@ -19,7 +19,7 @@ from openclore.cli.main import app
 T = TypeVar("T")
 
 
-def until(check: Callable[[], T], *, seconds: float = 20, what: str = "") -> T:
+def until(check: Callable[[], T], *, seconds: float = 60, what: str = "") -> T:
     """The first truthy answer of `check`, asked ever less often; fails when there is none in time."""
     start = time.monotonic()
     while True:
@@ -61,7 +61,7 @@ class Process:
     def kill(self, number: int) -> None:
         self._process.send_signal(number)
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 60) -> int:
         """Signal it and wait for its end; its status."""
         if self.running():
             self._process.send_signal(number)

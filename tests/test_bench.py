@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(400)
+
 ROOT = Path(__file__).parents[1]
 ROWS = [
     *["/marketplace, 500 servers"] * 2,
@@ -42,7 +44,6 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.timeout(400)
 def test_every_row_is_measured_against_something_in_the_same_run() -> None:
     done = run("--quick", "--json")
     assert done.returncode == 0, done.stderr

@@ -81,6 +81,7 @@ def test_the_units_are_units_and_start_a_command_that_exists(tmp_path: Path) -> 
         text = unit.read_text().replace("/opt/openclore/bin/openclore", str(PROGRAM))
         # What others bring is not there.
         (tmp_path / unit.name).write_text(text.replace("Requires=docker.service\n", ""))
+        (tmp_path / unit.name).chmod(0o644)  # whatever the umask is
     (tmp_path / "openclore@8081.service").symlink_to(tmp_path / "openclore@.service")
     for name in ("openclore@8081.service", "openclore.target", "openclore-host.service"):
         said = run("systemd-analyze", "verify", "--man=no", str(tmp_path / name))

@@ -203,12 +203,12 @@ def test_a_dead_target_holds_nobody_up_and_gets_all_when_it_lives_again(receiver
 @pytest.mark.parametrize("manner", ["hang", "drip"])
 def test_a_target_that_never_answers_keeps_no_round_waiting(receiver, manner):
     office = Office(receiver, "a", "b")
-    office.restart(round_seconds=0.3)
+    office.restart(round_seconds=1)
     receiver.manners["a"] = manner
     office.say("one")
     began = time.monotonic()
     office.deliver()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
     assert titles(receiver, "b") == ["one"]
     assert len(office.memory.failing) == 1
     office.deliver(1)
@@ -244,10 +244,11 @@ def test_a_target_that_takes_too_long_is_tried_again_and_its_late_answer_counts_
     office.say("one")
     office.deliver()
     assert any("does not take it" in line for line in office.log)
+    until(lambda: titles(receiver) == ["one"], what="the message")
     office.deliver(14)
     assert titles(receiver) == ["one"]
     office.deliver(1)
-    assert titles(receiver) == ["one", "one"]
+    until(lambda: titles(receiver) == ["one", "one"], what="the second try")
     receiver.released.set()
     until(lambda: office.postman._results.qsize() == 2, what="both answers")
     office.deliver()

@@ -71,7 +71,7 @@ def openclore(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., R
     """openclore(market, "wallets", "--json") -> result, without a network and without waiting."""
     for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
-    for name in ("CLORE_API_KEY", "CLORE_BASE_URL", "OPENCLORE_PROFILE", "OPENCLORE_NOTIFY"):
+    for name in ("CLORE_API_KEY", "CLORE_BASE_URL", "OPENCLORE_PROFILE", "OPENCLORE_NOTIFY", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr("openclore.cli.waiting.POLL_SECONDS", 0.0)

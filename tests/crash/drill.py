@@ -149,7 +149,7 @@ class _Drill:
         """Start a market that was killed; one that lost its database must recover by itself."""
         if self._market is None:
             self._market = serving.start(serving.serve, self._database.address, self._clock, self._log)
-            self._address = self._market.heard(20)
+            self._address = self._market.heard(60)
             assert self._address, f"it does not start: {self._log.read_text()[-5_000:]}"
         until(self._is_ready, what="the market to be ready")
 
@@ -228,7 +228,7 @@ class _Drill:
     def _end_in_peace(self) -> None:
         """Many writes are asked for again, what is due is settled; then the market stops as it should."""
         self._be_up()
-        until(self._is_settled, seconds=40, what="all that is due to be settled")
+        until(self._is_settled, what="all that is due to be settled")
         done = [asked for asked in self._journal.asked if asked.key and asked.outcome == "done"]
         again = self._chance.sample(done, min(10 * AGAIN_MAX, len(done)))
         asyncio.run(ask_again(self._address, self._journal, again))
@@ -237,7 +237,7 @@ class _Drill:
         assert self._market is not None
         assert self._market.process.is_alive()
         self._market.process.terminate()
-        self._market.process.join(20)
+        self._market.process.join(60)
         assert self._market.process.exitcode == 0, self._log.read_text()[-5_000:]
         self._market.gone()
         self._market = None

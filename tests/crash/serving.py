@@ -68,7 +68,7 @@ class Child:
 
     def gone(self) -> None:
         """Wait until it is, and forget it."""
-        self.process.join(20)
+        self.process.join(60)
         assert self.process.exitcode is not None
         self.process.close()
         self.hears.close()

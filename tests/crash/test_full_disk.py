@@ -14,7 +14,7 @@ import pytest
 from openclore.store.store import database_url, open_store
 from openclore.usecases import accounts
 
-from ..processes import Process, address_of, openclore
+from ..processes import Process, address_of, openclore, until
 from ..world import World
 from .load import NO_TLS
 
@@ -95,6 +95,8 @@ def fill(file: Path) -> None:
 def copy(market: Process, disk: Path, folder: Path) -> Path:
     """The market as its disk has it at one moment."""
     market.kill(signal.SIGSTOP)
+    status = Path(f"/proc/{market.pid}/status")
+    until(lambda: "T (stopped)" in status.read_text(), what="the market to stand still")
     made = shutil.copytree(disk, folder / "copy", copy_function=shutil.copyfile)
     market.kill(signal.SIGCONT)
     return Path(made)

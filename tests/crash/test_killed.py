@@ -38,4 +38,4 @@ def test_a_market_that_is_killed_while_it_is_founded_can_be_founded_still(quick_
         with running(serve, *asked):
             time.sleep(tenths / 10)
     with running(serve, *asked) as market:
-        assert market.heard(20), asked[2].read_text()
+        assert market.heard(60), asked[2].read_text()

@@ -98,6 +98,11 @@ class Room:
             process.stop(signal.SIGKILL)
 
 
+def waiting(state: Any) -> list[Any]:
+    """The messages that the memory holds as not yet told."""
+    return list(state["memory"]["alerts"]["outbox"])
+
+
 @pytest.fixture
 def room(tmp_path: Path) -> Iterator[Room]:
     with a_receiver() as receiver:
@@ -113,8 +118,8 @@ def test_a_fleet_is_held_through_kills_and_edits_and_nothing_is_done_twice(room:
     assert room.running() == []
 
     first = room.run(file)
-    until(lambda: len(room.running()) == 3, seconds=60, what="three machines")
-    until(lambda: "Told json" in first.text(), what="the message")
+    until(lambda: len(room.running()) == 3, seconds=90, what="three machines")
+    until(lambda: "Told json" in first.text() and not waiting(room.state(file)), what="the message")
     first.stop(signal.SIGKILL)
     second = room.run(file)
     before = room.rounds(file)
@@ -140,7 +145,7 @@ def test_a_hosts_prices_go_to_what_the_file_says_and_the_rest_stays(room: Room) 
     file = room.file("prices.toml", PRICES)
     process = room.run(file, "host")
 
-    until(lambda: process.text().count("Set ") == len(before), seconds=60, what="all servers to be set")
+    until(lambda: process.text().count("Set ") == len(before), seconds=90, what="all servers to be set")
     assert process.stop(signal.SIGTERM) == 0
     after = {row["name"]: row for row in room.json("servers", who="host")}
     assert {name: row["visibility"] for name, row in after.items()} == {

@@ -147,10 +147,12 @@ def test_a_revoked_key_is_refused_by_both_processes_within_five_seconds(installa
     addresses = [replica.address for replica in installation.cluster.replicas]
     assert [installation.ask(where, "wallets", who=key)["code"] for where in addresses] == [Code.OK] * 2
     accounts.revoke_key(installation.market, "renter@example.org", key, int(time.time()))
-    start = time.monotonic()
+    revoked_at = time.monotonic()
     for where in addresses:
-        until(lambda at=where: installation.ask(at, "wallets", who=key)["code"] == Code.INVALID_TOKEN)
-    assert time.monotonic() - start < 5
+        asked_at = time.monotonic()
+        while installation.ask(where, "wallets", who=key)["code"] != Code.INVALID_TOKEN:
+            assert asked_at - revoked_at < 5
+            asked_at = time.monotonic()
 
 
 def test_without_valkey_everything_goes_on(installation: Installation) -> None:

@@ -110,7 +110,7 @@ def test_a_stop_does_not_wait_for_ever_for_a_request_that_never_comes(
 ) -> None:
     process, where = market
     with half_a_request(where):
-        assert process.stop(seconds=10) == 1
+        assert process.stop(seconds=25) == 1
     assert "under way" in process.text()
 
 
@@ -121,7 +121,7 @@ def test_a_second_signal_waits_for_nobody(log: Path, quick_dir: Path) -> None:
             process.kill(signal.SIGINT)
             client.settimeout(0.5)
             until(lambda: not reachable(parts.hostname or "", parts.port or 0), what="the door to close")
-            assert process.stop(signal.SIGINT, seconds=10) == 1
+            assert process.stop(signal.SIGINT, seconds=25) == 1
 
 
 def reachable(host: str, port: int) -> bool:

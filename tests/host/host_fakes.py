@@ -43,7 +43,7 @@ def ports(*container_ports: int) -> list[PortMap]:
     return [PortMap(container=port, public=free_port()) for port in container_ports]
 
 
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until `condition()`, which may be a coroutine, is true; fail after `seconds`."""
     async with asyncio.timeout(seconds):
         while True:

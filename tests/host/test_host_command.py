@@ -29,7 +29,7 @@ class Agent:
         while line := await self.process.stderr.readline():
             self.log += line.decode()
 
-    async def ended(self, seconds: float = 20.0) -> int:
+    async def ended(self, seconds: float = 60.0) -> int:
         async with asyncio.timeout(seconds):
             code = await self.process.wait()
             await self._reading
@@ -77,7 +77,7 @@ def test_an_agent_registers_once_serves_and_ends_quickly_on_sigterm(tmp_path):
                 await market.want(order)
                 await until(lambda: market.state(order.order_id) == "running")
                 agent.process.terminate()
-                assert await agent.ended(seconds=3) == 0
+                assert await agent.ended(seconds=10) == 0
             assert "the agent stops" in agent.log
             market.forget()
             async with an_agent(market.url, tmp_path, *SIMULATED) as again:

@@ -170,7 +170,7 @@ def test_an_order_cancelled_during_its_pull_is_gone_at_once():
             await until(registry.stalled.is_set)
             assert [container.state for container in keeper.containers()] == ["pulling"]
             keeper.assign([])
-            await until(lambda: not keeper.containers(), seconds=5)
+            await until(lambda: not keeper.containers(), seconds=20)
             assert not keeper._deploying
 
     registry = FakeRegistry(a_root({"a": uuid.uuid4().bytes}))
@@ -245,7 +245,7 @@ def test_an_engine_that_goes_away_fails_nothing_and_stops_no_beats(tmp_path, ima
                 assert "the docker runtime answers again" in agent.log
                 assert agent.log.count("container up") == 2
                 await market.want()
-                await until(lambda: agent.log.count("container removed") == 2, seconds=30)
+                await until(lambda: agent.log.count("container removed") == 2)
         await door.shut()
 
     asyncio.run(scenario())

@@ -109,7 +109,7 @@ def new_world(new_sqlite_store: Callable[[], Store]) -> Iterator[NewWorld]:
 class Caller:
     """Somebody with nothing but an HTTP library."""
 
-    def __init__(self, sandbox: Sandbox, who: str = "renter", timeout: float = 5.0) -> None:
+    def __init__(self, sandbox: Sandbox, who: str = "renter", timeout: float = 30.0) -> None:
         self.sandbox = sandbox
         self.http = httpx2.Client(
             base_url=sandbox.address, headers={"auth": sandbox.keys[who]}, timeout=timeout

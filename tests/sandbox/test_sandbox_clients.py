@@ -45,7 +45,7 @@ def test_our_client_rents_waits_and_cancels_in_no_time(clore_sandbox: Sandbox) -
 @pytest.mark.parametrize("kind", ["error_after", "cut_off", "timeout_after", "error_before", "bad_gateway"])
 @pytest.mark.parametrize("dialect", ["open", pytest.param("live", marks=live)])
 def test_our_client_makes_one_order_through_faults(clore_sandbox: Sandbox, dialect: str, kind: Any) -> None:
-    with clore_sandbox.client(timeout=0.5) as clore:
+    with clore_sandbox.client(timeout=2) as clore:
         server_id = cheapest(clore.marketplace())
         clore_sandbox.faults.add(kind, endpoint="create_order")
         try:

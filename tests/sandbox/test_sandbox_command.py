@@ -22,8 +22,8 @@ from ..processes import Process, openclore, until
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[tuple[Process, dict[str, Any]]]:
-    """A running sandbox with an hour in every second, and what it said as JSON."""
-    words = ("sandbox", "--seed", "4", "--servers", "10", "--speed", "3600", "--no-pace", "--json")
+    """A running sandbox with a minute in every second, and what it said as JSON."""
+    words = ("sandbox", "--seed", "4", "--servers", "10", "--speed", "60", "--no-pace", "--json")
     process = Process(tmp_path / "log", *words)
     try:
         yield process, json.loads(until(lambda: complete(process), what="the sandbox to start"))
@@ -39,7 +39,7 @@ def complete(process: Process) -> str:
 def test_it_runs_on_its_own_time_and_obeys(started: tuple[Process, dict[str, Any]]) -> None:
     _, said = started
     env = {"CLORE_BASE_URL": said["base_url"], "CLORE_API_KEY": said["keys"]["renter"]}
-    until(lambda: clock(said) > said["now"] + 3_600, what="an hour")
+    until(lambda: clock(said) > said["now"] + 60, what="a minute")
     turned = openclore("sandbox", "turn", "1d2h", env=env)
     assert turned["now"] > said["now"] + 26 * 3_600
     offers = httpx2.get(f"{said['base_url']}/marketplace").json()["servers"]
@@ -53,7 +53,7 @@ def test_it_runs_on_its_own_time_and_obeys(started: tuple[Process, dict[str, Any
     )
     assert order["si"] == free[0]["id"]
     status = openclore("sandbox", "status", env=env)
-    assert (status["seed"], status["speed"], status["ledger"]) == (4, 3_600, "adds up")
+    assert (status["seed"], status["speed"], status["ledger"]) == (4, 60, "adds up")
 
 
 def clock(said: dict[str, Any]) -> int:

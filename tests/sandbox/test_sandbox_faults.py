@@ -7,7 +7,6 @@ import httpx2
 import pytest
 
 from openclore.cli.sandbox import fault as command
-from openclore.sandbox import Sandbox
 from openclore.sandbox.faults import MarketKind, ReplyKind
 
 from .conftest import Caller
@@ -38,16 +37,14 @@ def test_a_500_says_nothing_of_whether_the_order_was_made(caller: Caller, kind: 
 
 
 @pytest.mark.parametrize(("kind", "orders"), [("timeout_before", 0), ("timeout_after", 1)])
-def test_no_answer_comes_before_or_after_the_order_was_made(
-    clore_sandbox: Sandbox, kind: Any, orders: int
-) -> None:
-    hurried = Caller(clore_sandbox, timeout=0.5)
-    server_id = hurried.free()[0]["id"]
-    clore_sandbox.faults.add(kind, endpoint="create_order")
+def test_no_answer_comes_before_or_after_the_order_was_made(caller: Caller, kind: Any, orders: int) -> None:
+    hurried = Caller(caller.sandbox, timeout=2)
+    server_id = caller.free()[0]["id"]
+    caller.sandbox.faults.add(kind, endpoint="create_order")
     with pytest.raises(httpx2.ReadTimeout):
         hurried.rent(server_id)
-    assert len(clore_sandbox.orders()) == orders
-    assert len(hurried.orders()) == orders
+    assert len(caller.sandbox.orders()) == orders
+    assert len(caller.orders()) == orders
     hurried.http.close()
 
 

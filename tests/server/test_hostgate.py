@@ -51,7 +51,7 @@ def say(socket: Any, message: Any) -> None:
 
 
 def hear(socket: Any) -> FromMarket:
-    heard: FromMarket = msgspec.json.decode(socket.receive_text(timeout=5), type=FromMarket)
+    heard: FromMarket = msgspec.json.decode(socket.receive_text(timeout=20), type=FromMarket)
     return heard
 
 
@@ -204,7 +204,7 @@ def test_a_broken_registration_is_code_2(door: Door, body: bytes) -> None:
 @pytest.mark.parametrize("credential", ["", "wrong", "x" * 5_000])
 def test_an_unknown_credential_is_closed_with_the_code_that_says_so(door: Door, credential: str) -> None:
     with pytest.raises(WebSocketDisconnect) as closed, linked(door, credential) as socket:
-        socket.receive_text(timeout=5)
+        socket.receive_text(timeout=20)
     assert closed.value.code == CREDENTIAL_REFUSED_CLOSE
 
 
@@ -217,7 +217,7 @@ def test_while_the_database_fails_an_agent_is_told_so_and_keeps_its_credential(
     _, credential = registered(door)
     monkeypatch.setattr(hosts, "server_of", fail)
     with pytest.raises(WebSocketDisconnect) as closed, linked(door, credential) as socket:
-        socket.receive_text(timeout=5)
+        socket.receive_text(timeout=20)
     assert closed.value.code not in (CREDENTIAL_REFUSED_CLOSE, 1000)
     assert "database" in closed.value.detail
 
@@ -247,7 +247,7 @@ def test_a_broken_message_is_refused_with_a_reason(door: Door, text: str) -> Non
         assert isinstance(refused, Refused)
         assert refused.reason
         with pytest.raises(WebSocketDisconnect):
-            socket.receive_text(timeout=5)
+            socket.receive_text(timeout=20)
 
 
 def test_a_newer_connection_of_the_same_server_takes_over(door: Door) -> None:

