@@ -46,3 +46,30 @@ def test_a_missing_file_is_said_so() -> None:
 def test_the_market_must_be_kept_somewhere() -> None:
     with pytest.raises(SettingsError, match="--data-dir"):
         _ = Settings().database
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "flags", "place"),
+    [
+        ("", {"DATABASE_URL": "sqlite:///b"}, {"data_dir": "/a"}, "sqlite:////a/openclore.db"),
+        ("", {"DATABASE_URL": "sqlite:///b", "DATA_DIR": "/a"}, {}, "sqlite:///b"),
+        ("", {"DATABASE_URL": "", "DATA_DIR": "/a"}, {}, "sqlite:////a/openclore.db"),
+        ("", {"DATA_DIR": "/a"}, {"database_url": "sqlite:///b"}, "sqlite:///b"),
+        ("database_url = 'sqlite:///b'", {"DATA_DIR": "/a"}, {}, "sqlite:////a/openclore.db"),
+        ("database_url = 'sqlite:///b'", {}, {"data_dir": "/a"}, "sqlite:////a/openclore.db"),
+        ("database_url = 'sqlite:///b'\ndata_dir = '/a'", {}, {}, "sqlite:///b"),
+        ("data_dir = '/a'", {"DATABASE_URL": "sqlite:///b"}, {}, "sqlite:///b"),
+    ],
+)
+def test_the_last_source_that_says_where_the_market_is_wins(
+    tmp_path: Path, text: str, environment: dict[str, str], flags: dict[str, str], place: str
+) -> None:
+    file = tmp_path / "market.toml"
+    file.write_text(text)
+    variables = {f"OPENCLORE_{name}": value for name, value in environment.items()}
+    assert load(file, variables, flags).database == place
+
+
+def test_nobody_can_name_two_markets_at_once() -> None:
+    with pytest.raises(SettingsError, match="give one of them"):
+        load(None, {}, {"data_dir": "/a", "database_url": "sqlite:///b"})

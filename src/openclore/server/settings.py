@@ -1,7 +1,7 @@
 """How a server is set up: a TOML file, OPENCLORE_* variables, then what the command line says."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -117,13 +117,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
-    """Merge the three sources; a later one wins, None in `flags` means not given.
+    """Merge the three sources; a later one wins, None in `flags` means not given. A `data_dir` also wins over
+    the `database_url` of an earlier source: both say where the market is kept.
 
     Variables name a setting in capitals, `OPENCLORE_PORT`; of the policy, two underscores go one level
     down: `OPENCLORE_POLICY__FEES__RENTER_PERCENT`.
 
     Raises:
-        SettingsError: an unreadable file, an unknown name, or a value out of bounds.
+        SettingsError: an unreadable file, an unknown name, a value out of bounds, or both places in `flags`.
     """
     merged: dict[str, Any] = {}
     if file is not None:
@@ -135,12 +136,27 @@ def load(file: Path | None, environment: Mapping[str, str], flags: Mapping[str, 
             raise SettingsError(f"{file}: {error}") from error
         _convert(merged, f"{file}")
     known = {field.name for field in msgspec.structs.fields(Settings)}
-    for variable, value in environment.items():
-        path = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-        if variable.startswith(ENVIRONMENT_PREFIX) and path[0] in known:
+    variables = [
+        (variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), value)
+        for variable, value in environment.items()
+        if variable.startswith(ENVIRONMENT_PREFIX)
+    ]
+    _forget_database(merged, [path[0] for path, value in variables if value])
+    for path, value in variables:
+        if path[0] in known:
             _put(merged, path, value)
-    merged.update({name: value for name, value in flags.items() if value is not None})
+    given = {name: value for name, value in flags.items() if value is not None}
+    if "data_dir" in given and "database_url" in given:
+        raise SettingsError("--data-dir and --database-url name two markets: give one of them")
+    _forget_database(merged, given)
+    merged.update(given)
     return _convert(merged, "settings")
+
+
+def _forget_database(merged: dict[str, Any], named: Collection[str]) -> None:
+    """Where a source names a data directory and no database, the market is there."""
+    if "data_dir" in named and "database_url" not in named:
+        merged.pop("database_url", None)
 
 
 def _is_valkeys(address: str) -> bool:
