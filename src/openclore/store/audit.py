@@ -16,7 +16,7 @@ from sqlalchemy.types import NullType
 
 from ..api.currencies import Currency
 from ..rules import money
-from ..rules.orders import Deployment, EndReason, Order
+from ..rules.orders import Deployment, EndReason, Order, State
 from ..rules.orders import Kind as OrderKind
 from .events import Kind as EventKind
 from .ledger import Kind, LedgerAccount
@@ -125,6 +125,13 @@ class Rented(NamedTuple):
     presence: list[Happening]
 
 
+class Drawing(NamedTuple):
+    """An order that is not over, without what it deploys, and the wallet that pays it; 0: there is none."""
+
+    wallet_id: int
+    order: Order
+
+
 def ledger_accounts_by_id(tx: Connection) -> Generator[Owned]:
     query = (
         select(*_raw(ledger_accounts.c), accounts.c.email)
@@ -156,18 +163,15 @@ def sides_by_ledger_account(tx: Connection) -> Generator[Side]:
 
 
 def orders_by_id(tx: Connection) -> Generator[Rented]:
-    columns = (column for column in orders.c if column.name != "deployment")
     query = (
-        select(*_raw(columns), accounts.c.email, servers.c.seen_until, _presence().label("presence"))
+        select(*_raw(_ORDER), accounts.c.email, servers.c.seen_until, _presence().label("presence"))
         .outerjoin(accounts, accounts.c.id == orders.c.account_id)
         .outerjoin(servers, servers.c.id == orders.c.server_id)
         .order_by(orders.c.id)
     )
-    nothing = Deployment()
 
     def read(row: Any) -> Rented:
-        flags = {"deployed": _flag(row.deployed), "began": _flag(row.began)}
-        order = as_struct(row, Order, deployment=nothing, **flags)
+        order = _order(row)
         return Rented(
             order,
             renter=_value("accounts", order.account_id, row.email, str | None),
@@ -176,6 +180,32 @@ def orders_by_id(tx: Connection) -> Generator[Rented]:
         )
 
     return _each(tx, query, "orders", read)
+
+
+def orders_by_wallet(tx: Connection) -> Generator[Drawing]:
+    """Those that are not over."""
+    paid_from = (orders.c.account_id == ledger_accounts.c.account_id) & (
+        orders.c.currency == ledger_accounts.c.currency
+    )
+    wallet_id = func.coalesce(ledger_accounts.c.id, 0).label("wallet_id")
+    query = (
+        select(*_raw(_ORDER), wallet_id)
+        .outerjoin(ledger_accounts, paid_from)
+        .where(orders.c.state != State.ENDED)
+        .order_by(wallet_id, orders.c.id)
+    )
+    return _each(tx, query, "orders", lambda row: Drawing(row.wallet_id, _order(row)))
+
+
+_ORDER = [column for column in orders.c if column.name != "deployment"]
+
+
+def _order(row: Any) -> Order:
+    flags = {"deployed": _flag(row.deployed), "began": _flag(row.began)}
+    return as_struct(row, Order, deployment=_NOTHING, **flags)
+
+
+_NOTHING = Deployment()
 
 
 def _presence() -> ColumnElement[str | None]:

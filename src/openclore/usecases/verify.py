@@ -10,10 +10,11 @@ from sqlalchemy import Connection
 
 from ..api.currencies import Currency
 from ..rules import billing, money, statements
+from ..rules.billing import Purse
 from ..rules.orders import Order, State
 from ..rules.statements import Basis
 from ..store import audit
-from ..store.audit import End, Happening, Owned, Parties, Payment, Rented, Side
+from ..store.audit import Drawing, End, Happening, Owned, Parties, Payment, Rented, Side
 from ..store.events import Kind as EventKind
 from ..store.ledger import Kind, LedgerAccount, chained
 from .market import Market
@@ -364,12 +365,16 @@ def _check_ledger_accounts(
     tx: Connection, opened: ExitStack, counted: Counter[str], sums: Counter[tuple[Currency, Kind]]
 ) -> None:
     sides = _Groups(opened, audit.sides_by_ledger_account(tx), lambda side: side.ledger_account_id)
+    drawing = _Groups(opened, audit.orders_by_wallet(tx), lambda drawing: drawing.wallet_id)
     for owned in opened.enter_context(closing(audit.ledger_accounts_by_id(tx))):
         counted["accounts"] += 1
         _refuse_side(sides.before(owned.account.id))
+        _refuse_drawing(drawing.before(owned.account.id))
         counted["transfers"] += _check_ledger_account(owned, sides.of(owned.account.id))
+        _check_schedule(owned, [drawn.order for drawn in drawing.of(owned.account.id)])
         sums[owned.account.currency, owned.account.kind] += owned.account.balance
     _refuse_side(sides.before(None))
+    _refuse_drawing(drawing.before(None))
     for currency in Currency:
         total = sum(sums[currency, kind] for kind in Kind)
         if total:
@@ -392,10 +397,22 @@ def _refuse_side(side: Side | None) -> None:
         )
 
 
+def _refuse_drawing(drawing: Drawing | None) -> None:
+    """An order that is not over, of which the wallet is not there."""
+    if drawing is not None:
+        raise _Found(
+            "from which wallet the order is paid",
+            f"one of account {drawing.order.account_id}",
+            "none",
+            order_id=drawing.order.id,
+            currency=drawing.order.currency,
+        )
+
+
 def _check_ledger_account(owned: Owned, sides: Iterator[Side]) -> int:
     """Check an account's chain and balance; how many transfers went into it."""
     account = owned.account
-    where = {"account": owned.email or account.kind.value, "currency": account.currency}
+    where = _whose(owned)
     if account.kind is Kind.WALLET and owned.email is None:
         raise _Found(
             f"whose wallet it is (ledger account {account.id})",
@@ -448,6 +465,36 @@ def _check_ledger_account(owned: Owned, sides: Iterator[Side]) -> int:
     if head != account.head:
         raise _Found("the hash of the last transfer", head.hex(), account.head.hex(), **where)
     return incoming
+
+
+def _whose(owned: Owned) -> dict[str, object]:
+    account = owned.account
+    name = str(account.account_id) if account.kind is Kind.WALLET else account.kind.value
+    return {"account": owned.email or name, "currency": account.currency}
+
+
+def _check_schedule(owned: Owned, orders: list[Order]) -> None:
+    """Whether a wallet is looked at before it runs dry, and before one of its orders reaches its end.
+
+    It may be looked at earlier, for the limits of its account and keys or to post what is due.
+    """
+    if not orders:
+        return
+    account = owned.account
+    purses = [Purse(account.balance)]
+    purses += [
+        Purse(order.spend_max - order.paid_host - order.paid_market, frozenset({order.id}))
+        for order in orders
+        if order.spend_max is not None
+    ]
+    first = min(orders, key=lambda order: order.ends_at)
+    for what, order_id, latest, noted in (
+        ("when it runs dry", None, billing.runs_dry_at(purses, orders), account.exhausts_at),
+        ("when it is looked at, for an order's end", first.id, first.ends_at, account.due_at),
+        ("when it is looked at, as it runs dry", None, account.exhausts_at, account.due_at),
+    ):
+        if latest is not None and (noted is None or noted > latest):
+            raise _Found(what, f"{latest} at the latest", _text(noted), order_id=order_id, **_whose(owned))
 
 
 def _is_allowed(account: LedgerAccount, side: Side) -> bool:
