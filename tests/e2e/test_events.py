@@ -186,9 +186,8 @@ def test_a_killed_server_sends_what_it_owes_when_it_is_back(ours: Ours, tmp_path
         # As if the minute were over in which what the killed server was sending is nobody else's.
         with ours.market.store.writing() as tx:
             tx.exec_driver_sql("UPDATE deliveries SET next_at = 0 WHERE next_at IS NOT NULL")
-        words = ("--data-dir", str(tmp_path), "--port", "0")
-        database = {"OPENCLORE_DATABASE_URL": str(ours.market.store.engine.url)}
-        with a_server(tmp_path / "second.log", *words, env=UNHURRIED | database) as (again, _):
+        words = ("--database-url", str(ours.market.store.engine.url), "--port", "0")
+        with a_server(tmp_path / "second.log", *words, env=UNHURRIED) as (again, _):
             for path in ("first", "second"):
                 until(lambda path=path: len(set(receiver.ids(f"{path}?token=secret"))) == 21)
             until(lambda: states(ours.market) == {("delivered", 21)}, what="it to be written down")

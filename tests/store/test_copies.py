@@ -387,3 +387,34 @@ def test_tables_are_brought_up_by_a_command(store: Store, tmp_path: Path) -> Non
     assert openclore("db", "upgrade", "--database-url", address) == {"before": "0001", "now": "0002"}
     assert openclore("db", "upgrade", "--database-url", address) == {"before": "0002", "now": "0002"}
     openclore("db", "copy", address, str(tmp_path / "new"))
+
+
+def test_a_market_that_the_environment_names_is_safe_from_commands_on_another(
+    world: World, backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.credit("1")
+    before = everything(world.store)
+    url = world.store.engine.url.render_as_string(hide_password=False)
+    monkeypatch.setenv("OPENCLORE_DATABASE_URL", url)
+    new = ("--data-dir", str(tmp_path / "new"))
+    openclore("admin", "restore", str(backup), "--overwrite", *new)
+    openclore("admin", "account", "create", "new@example.org", *new)
+    assert openclore("db", "upgrade", *new)["before"] == "0002"
+    assert everything(world.store) == before
+    monkeypatch.setenv("OPENCLORE_DATA_DIR", str(tmp_path / "elsewhere"))
+    assert openclore("admin", "verify", "--database-url", url)["difference"] is None
+    there, here = openclore("admin", "verify"), openclore("admin", "verify", *new)
+    assert there["transfers"] == here["transfers"] + 1
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("admin", "restore", "x.backup", "--overwrite"), ("admin", "verify"), ("db", "upgrade"), ("serve",)],
+)
+def test_two_markets_at_once_are_refused(words: tuple[str, ...], backup: Path, tmp_path: Path) -> None:
+    words = tuple(word.replace("x.backup", str(backup)) for word in words)
+    said = refused(*words, "--data-dir", str(tmp_path / "new"), "--database-url", "sqlite:////x/y.db")
+    assert "give one of them" in said
+    assert not (tmp_path / "new").exists()
+    assert "must not be empty" in refused(*words, "--database-url", "")

@@ -14,7 +14,7 @@ from ..api.currencies import Currency
 from ..api.dialects import Dialect
 from .errors import guarded
 from .host import agent_command
-from .options import CURRENCY_HELP, Json, currency, folder
+from .options import CURRENCY_HELP, Json, currency, filled, folder
 from .output import show_json
 from .statements import Csv, Since, Until, check_span
 from .statements import show as show_statement
@@ -48,12 +48,16 @@ DataDir = Annotated[
     typer.Option(
         parser=folder,
         metavar="DIR",
-        envvar="OPENCLORE_DATA_DIR",
-        help="The data directory of the market.",
+        help="The data directory of the market, whatever the environment names. (env: OPENCLORE_DATA_DIR)",
     ),
 ]
 DatabaseUrl = Annotated[
-    str | None, typer.Option(envvar="OPENCLORE_DATABASE_URL", help="The market's database, instead.")
+    str | None,
+    typer.Option(
+        parser=filled,
+        metavar="URL",
+        help="The market's database, instead. (env: OPENCLORE_DATABASE_URL, which counts before the other)",
+    ),
 ]
 Email = Annotated[str, typer.Argument(help="The account's e-mail address.")]
 

@@ -62,7 +62,8 @@ class Tour:
         self._folder = folder
         self._stack = stack
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._env = {name: value for name, value in os.environ.items() if not name.startswith("CLORE_")}
+        others = ("CLORE_", "OPENCLORE_DATABASE_URL")  # the person's own markets
+        self._env = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         self._env |= {
             "OPENCLORE_DATA_DIR": str(folder / "market"),
             "XDG_CONFIG_HOME": str(folder / "config"),

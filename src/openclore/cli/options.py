@@ -91,9 +91,18 @@ def folder(text: str) -> Path:
     Raises:
         BadParameter: it is empty, as an unset variable is: the current directory is not meant.
     """
+    return Path(filled(text))
+
+
+def filled(text: str) -> str:
+    """For `typer`'s `parser`.
+
+    Raises:
+        BadParameter: it is empty, as an unset variable is.
+    """
     if not text:
         raise typer.BadParameter("must not be empty")
-    return Path(text)
+    return text
 
 
 def variables(given: list[str] | None) -> dict[str, str] | None:

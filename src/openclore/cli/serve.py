@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .errors import guarded
-from .options import folder
+from .options import filled, folder
 
 
 @guarded
@@ -17,11 +17,15 @@ def serve(
         typer.Option(
             parser=folder,
             metavar="DIR",
-            help="Where the market's SQLite file lives; made if it is not there.",
+            help="Where the market's SQLite file lives, made if it is not there; counts before a database"
+            " that variables or the file name.",
         ),
     ] = None,
     database_url: Annotated[
-        str | None, typer.Option(help="A database instead, postgresql+psycopg://user@host/name.")
+        str | None,
+        typer.Option(
+            parser=filled, metavar="URL", help="A database instead, postgresql+psycopg://user@host/name."
+        ),
     ] = None,
     valkey_url: Annotated[
         str | None,
