@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select, text
 from ..api.currencies import Currency
 from ..rules import money
 from ..rules.servers import DAY_SECONDS, RELIABILITY_DAYS, Server
-from ..store import accounts, ledger, rates, servers
+from ..store import accounts, events, ledger, rates, servers
 from ..store.tables import accounts as accounts_table
 from ..store.tables import ledger_accounts, uptimes
 from ..usecases.market import Market
@@ -159,6 +159,11 @@ def _fund(tx: Connection, currency: Currency, amounts: Mapping[int, int], now: i
     opened = select(ledger_accounts.c.id, ledger_accounts.c.account_id).where(
         ledger_accounts.c.kind == ledger.Kind.WALLET, ledger_accounts.c.currency == currency
     )
+    filled = [
+        wallet
+        for wallet in tx.execute(opened.order_by(ledger_accounts.c.id)).all()
+        if amounts.get(wallet.account_id)
+    ]
     ledger.post_new(
         tx,
         [
@@ -171,7 +176,15 @@ def _fund(tx: Connection, currency: Currency, amounts: Mapping[int, int], now: i
                 idempotency_key=f"founding:{wallet.id}",
                 at=now,
             )
-            for wallet in tx.execute(opened.order_by(ledger_accounts.c.id)).all()
-            if amounts.get(wallet.account_id)
+            for wallet in filled
         ],
     )
+    for wallet in filled:
+        events.append(
+            tx,
+            events.Kind.WALLET_CREDITED,
+            now,
+            account_id=wallet.account_id,
+            currency=currency,
+            amount=money.to_text(amounts[wallet.account_id]),
+        )

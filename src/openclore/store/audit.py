@@ -83,6 +83,17 @@ class Payment(NamedTuple):
     credit: End
 
 
+class Credit(NamedTuple):
+    """What came into a wallet from outside, by its transfer or its event, whose id comes first."""
+
+    id: int
+    account_id: int | None
+    email: str | None
+    currency: Currency | None
+    amount: int
+    at: int
+
+
 class Said(msgspec.Struct, frozen=True, kw_only=True):
     """What the data of an event says; what it does not say is None. `charged_until`: see `settlement`."""
 
@@ -291,6 +302,44 @@ def payments_by_order(tx: Connection) -> Generator[Payment]:
             raise
 
     return _each(tx, query, "transfers", read)
+
+
+def credits_posted(tx: Connection) -> Generator[Credit]:
+    """The transfers that are for no order, in the order they were posted."""
+    t, wallet = transfers.c, ledger_accounts.c
+    query = (
+        select(t.id, wallet.account_id, accounts.c.email, wallet.currency, t.amount, t.at)
+        .outerjoin(ledger_accounts, wallet.id == t.credit_id)
+        .outerjoin(accounts, accounts.c.id == wallet.account_id)
+        .where(t.order_id.is_(None))
+        .order_by(t.id)
+    )
+    return _each(tx, query, "transfers", lambda row: msgspec.convert(tuple(row), Credit))
+
+
+def credits_told(tx: Connection) -> Generator[Credit]:
+    """The credits that the event log tells of, in the order they happened."""
+    e = events.c
+    query = (
+        select(e.id, e.account_id, accounts.c.email, e.data, e.at)
+        .outerjoin(accounts, accounts.c.id == e.account_id)
+        .where(e.kind == EventKind.WALLET_CREDITED)
+        .order_by(e.id)
+    )
+
+    def read(row: Any) -> Credit:
+        said = msgspec.json.decode(row.data, type=_Credited)
+        amount = money.from_text(said.amount)
+        return msgspec.convert((row.id, row.account_id, row.email, said.currency, amount, row.at), Credit)
+
+    return _each(tx, query, "events", read)
+
+
+class _Credited(msgspec.Struct, frozen=True):
+    """The data of such an event."""
+
+    currency: Currency
+    amount: str
 
 
 def _value(table: str, row_id: int | None, value: object, kind: Any) -> Any:

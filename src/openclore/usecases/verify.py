@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
+from itertools import zip_longest
 from typing import Generic, TypeVar
 
 import msgspec
@@ -14,7 +15,7 @@ from ..rules.billing import Purse
 from ..rules.orders import Order, State
 from ..rules.statements import Basis
 from ..store import audit
-from ..store.audit import Drawing, End, Happening, Owned, Parties, Payment, Rented, Side
+from ..store.audit import Credit, Drawing, End, Happening, Owned, Parties, Payment, Rented, Side
 from ..store.events import Kind as EventKind
 from ..store.ledger import Kind, LedgerAccount, chained
 from .market import Market
@@ -87,6 +88,7 @@ def verify(market: Market) -> Verdict:
         try:
             _check_orders(tx, opened, counted)
             _check_ledger_accounts(tx, opened, counted, sums)
+            _check_credits(tx, opened)
         except _Found as found:
             difference = found.difference
         except audit.Unreadable as row:
@@ -504,6 +506,37 @@ def _is_allowed(account: LedgerAccount, side: Side) -> bool:
     if account.kind is Kind.WALLET:
         return (side.kind, side.sign, side.reference) == (CREDIT, 1, f"account:{account.account_id}")
     return (account.kind, side.kind, side.sign) == (Kind.OUTSIDE, CREDIT, -1)
+
+
+# Credits --------------------------------------------------------------------------------------------
+
+
+def _check_credits(tx: Connection, opened: ExitStack) -> None:
+    """Whether what came in from outside is what the event log tells of, which has it in the same order."""
+    posted = opened.enter_context(closing(audit.credits_posted(tx)))
+    told = opened.enter_context(closing(audit.credits_told(tx)))
+    for transfer, event in zip_longest(posted, told):
+        named = transfer or event
+        if named is not None and (transfer is None or event is None or transfer[1:] != event[1:]):
+            raise _Found(
+                "what came in from outside, by the event log",
+                _credit(event, "event"),
+                _credit(transfer, "transfer"),
+                account=named.email,
+                currency=named.currency,
+                transfer_id=None if transfer is None else transfer.id,
+            )
+
+
+def _credit(credit: Credit | None, where: str) -> str:
+    """
+    >>> _credit(Credit(7, 1, "a@example.org", Currency.BITCOIN, 150_000_000, 1_800_000_000), "event")
+    '1.5 bitcoin to account 1 at 1800000000 (event 7)'
+    """
+    if credit is None:
+        return f"no {where}"
+    amount = money.to_text(credit.amount)
+    return f"{amount} {credit.currency} to account {credit.account_id} at {credit.at} ({where} {credit.id})"
 
 
 # Reading in step ------------------------------------------------------------------------------------
