@@ -4,7 +4,7 @@ from random import Random
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from openclore.autopilot.budget import DAY_SECONDS, HOUR_SECONDS
@@ -96,6 +96,7 @@ def test_budgets_hold_and_no_order_is_lost_or_made_twice(seed, machines, per_hou
     assert all(count == 1 for count in pilot.keys.values())
 
 
+@example(seed=353, machines=3, per_hour=0.35, per_day=None, crash_at=None, slow=100)  # a late fee
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32),

@@ -24,9 +24,10 @@ DAY_SECONDS = 86_400
 FEE_PERCENT: Mapping[OrderType, float] = {"on-demand": 5.0, "spot": 1.25}
 """On top of the price, where the market does not tell."""
 CREATION_FEE: Mapping[str, float] = {Currency.USD.value: 0.1}
-CREATION_CHARGED_SECONDS = 660
-"""The fee for a creation is charged at once or, as documented, after ten minutes; so it may fall in either of
-two windows, and counts in both."""
+CREATION_CHARGED_SECONDS = 1_260
+"""The fee for a creation is charged at once or, as documented, after ten minutes, and of an order we know for
+certain only when it was decided on: it may be made ten minutes later. So the fee may fall in either of two
+windows, and counts in both."""
 _EPSILON = 1e-9
 
 
