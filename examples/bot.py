@@ -10,8 +10,10 @@ It trusts nothing that it remembers: every step begins with what the market says
 """
 
 import logging
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from openclore import Clore, CloreError, NotFoundError, OutcomeUnknownError, PriceError, UnavailableError
@@ -186,6 +188,9 @@ def run(bot: Bot, sleep: Callable[[float], None] = time.sleep, every_seconds: fl
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    with Clore() as clore:
+    if sys.argv[1:]:
+        sys.exit(__doc__)
+    logging.basicConfig(format="%(asctime)s %(message)s")
+    log.setLevel(logging.INFO)
+    with Clore() as clore, suppress(KeyboardInterrupt):
         run(Bot(clore, Wish()))

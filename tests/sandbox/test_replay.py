@@ -208,7 +208,7 @@ def test_servers_can_be_named_and_others_be_left_out(tmp_path: Path) -> None:
 
 
 def test_a_history_that_can_not_be_followed_says_why(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match="at least 2"):
+    with pytest.raises(RecordingError, match="one observation, and needs two"):
         script_of(history_of(tmp_path / "one", [[offer(1, 5.0)]]))
     history = history_of(tmp_path / "two", [[offer(1, 5.0)], [offer(1, 5.0)]])
     with pytest.raises(RecordingError, match=r"never shows mine \(77\)"):

@@ -287,7 +287,7 @@ def _show_plan(made: "Plan", titles: list[str], failed: dict[str, str]) -> None:
     for text in _unread(failed):
         say(text)
     if not made.actions and not failed:
-        say("Nothing to do.")
+        say("Nothing can be done now." if made.notes else "Nothing to do.")
 
 
 def _unread(failed: dict[str, str]) -> Iterator[str]:

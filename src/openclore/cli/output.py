@@ -120,7 +120,8 @@ def show_table(columns: Sequence[Column], rows: Iterable[Sequence[object]], *, e
         lines.append("  ".join(_padded(columns[i], row[i], width) for i, width in widths.items()).rstrip())
         lines += [line for i in left_out if columns[i].folds and row[i] != "-" for line in _folded(row[i])]
     sys.stdout.write("\n".join([_bold(titles.rstrip()), *lines]) + "\n")
-    hidden = ", ".join(columns[i].title for i in left_out if not columns[i].folds)
+    said = [i for i in left_out if any(row[i] not in ("-", "") for row in cells)]
+    hidden = ", ".join(columns[i].title for i in said if not columns[i].folds)
     if hidden:
         say(f"No room for: {hidden}. A wider terminal or --json shows all.")
 

@@ -37,8 +37,14 @@ def servers(
     if json:
         show_json(found)
         return
-    priced = [coin for one in found for coin in (one.pricing or {})]
-    coins = list(dict.fromkeys([*reversed(_FIELDS), *priced]))
+    priced = {
+        coin
+        for one in found
+        for prices in (one.pricing, one.min_spot_pricing)
+        for coin, amount in (prices or {}).items()
+        if amount
+    }
+    coins = [coin for coin in dict.fromkeys([*reversed(_FIELDS), *sorted(priced)]) if coin in priced]
     rows = [_row(one, coins) for one in found]
     show_table(_columns(coins), rows, empty="You have no servers on this market.")
 

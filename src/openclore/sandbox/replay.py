@@ -137,7 +137,8 @@ def script_of(
     """
     scenes = history.scenes
     if len(scenes) < 2:
-        raise RecordingError(f"the history has {len(scenes)} observations; at least 2 are needed")
+        seen = {0: "no observation", 1: "one observation"}[len(scenes)]
+        raise RecordingError(f"the history has {seen}, and needs two: let openclore market record go on")
     first = _first_seen(scenes)
     mine = (_mine(scenes) if own else {}) | {server_id: name for name, server_id in (names or {}).items()}
     for scene in scenes:
