@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from typer.testing import CliRunner
 
 from openclore.api.currencies import Currency
@@ -105,6 +105,13 @@ def a_market_of_the_first_release(store: Store) -> None:
             " VALUES (1, 2, 30, 'credit', 'account:1', 'credit:30', 6),"
             " (1, 2, 40, 'credit', 'account:1', 'credit:40', 6)"
         )
+        for amount in ("0.0000003", "0.0000004"):
+            tx.execute(
+                text(
+                    "INSERT INTO events (at, kind, account_id, data) VALUES (6, 'wallet_credited', 1, :data)"
+                ),
+                {"data": f'{{"currency":"bitcoin","amount":"{amount}"}}'},
+            )
 
 
 def names_in(folder: Path) -> list[str]:

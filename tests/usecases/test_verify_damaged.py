@@ -21,6 +21,7 @@ from sqlalchemy import (
 from openclore.api.spot import SetSpotPrice
 from openclore.store.store import Store
 from openclore.store.tables import accounts, events, ledger_accounts, orders, servers, transfers
+from openclore.usecases import accounts as account_usecases
 from openclore.usecases import spot
 from openclore.usecases.verify import Difference, verify
 
@@ -187,16 +188,53 @@ def test_nothing_is_logged_where_reading_stops(world: World, caplog: pytest.LogC
 
 
 def test_a_wallet_whose_account_is_gone_is_named(world: World) -> None:
-    damage(world, "DELETE FROM accounts WHERE email = 'host@example.org'")
+    account_usecases.create_account(world.market, "rich@example.org", world.now)
+    world.credit("1", "rich@example.org")
+    damage(world, "DELETE FROM accounts WHERE email = 'rich@example.org'")
     difference = found(world)
     assert difference.what.startswith("whose wallet it is")
-    assert (difference.account, difference.expected) == ("2", "account 2")
+    assert (difference.account, difference.expected) == ("3", "account 3")
 
 
 def test_an_order_whose_renter_is_gone_is_named(world: World) -> None:
     damage(world, "DELETE FROM accounts WHERE email = 'renter@example.org'")
     difference = found(world)
     assert (difference.what, difference.order_id, difference.expected) == ("who rents", 1, "account 1")
+
+
+def test_an_order_whose_server_or_host_is_gone_is_named(world: World) -> None:
+    damage(world, "UPDATE servers SET id = 9 WHERE id = 1")
+    difference = found(world)
+    assert (difference.what, difference.order_id, difference.expected, difference.found) == (
+        "on which server it is",
+        1,
+        "server 1",
+        "no such server",
+    )
+    damage(world, "DELETE FROM accounts WHERE email = 'host@example.org'")
+    difference = found(world)
+    assert (difference.what, difference.order_id, difference.expected) == ("who hosts", 1, "account 2")
+
+
+def test_a_key_or_whatever_else_that_belongs_to_nobody_is_named(world: World) -> None:
+    account_usecases.create_key(world.market, "renter@example.org", "mine", world.now)
+    assert world.difference() is None
+    for statement, what, expected in (
+        (
+            "UPDATE api_keys SET account_id = 77",
+            "what the row 1 of api_keys points to by account_id",
+            "the row 77 of accounts",
+        ),
+        (
+            "UPDATE servers SET account_id = 78",
+            "what the row 1 of servers points to by account_id",
+            "the row 78 of accounts",
+        ),
+    ):
+        damage(world, statement)
+        difference = found(world)
+        assert (difference.what, difference.expected, difference.found) == (what, expected, "no such row")
+        damage(world, "UPDATE api_keys SET account_id = 1", "UPDATE servers SET account_id = 2")
 
 
 def test_a_transfer_whose_wallet_is_gone_is_named(world: World) -> None:

@@ -4,7 +4,7 @@ A row that can't be read raises `Unreadable`. Columns come as the database has t
 value spoils no other row.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from heapq import merge
 from typing import Any, NamedTuple, TypeVar
@@ -21,7 +21,7 @@ from ..rules.orders import Kind as OrderKind
 from .events import Kind as EventKind
 from .ledger import Kind, LedgerAccount
 from .rows import as_struct
-from .tables import accounts, events, ledger_accounts, orders, servers, transfers
+from .tables import accounts, events, ledger_accounts, metadata, orders, servers, transfers
 
 PAGE = 500
 T = TypeVar("T")
@@ -94,6 +94,15 @@ class Credit(NamedTuple):
     at: int
 
 
+class Dangling(NamedTuple):
+    """A row that points to another one, which is not there."""
+
+    table: str
+    row: str
+    column: str
+    pointed_to: str
+
+
 class Said(msgspec.Struct, frozen=True, kw_only=True):
     """What the data of an event says; what it does not say is None. `charged_until`: see `settlement`."""
 
@@ -126,12 +135,14 @@ class Happening(NamedTuple):
 
 
 class Rented(NamedTuple):
-    """An order, without what it deploys, its renter's e-mail address (None if nobody is there), and what its
-    server did while it was not over. `heard_until` is when that server was last heard of.
+    """An order, without what it deploys, the e-mail addresses of its renter and its host (None if nobody is
+    there), and what its server did while it was not over. `heard_until` is when that server was last heard
+    of; None if it is not there.
     """
 
     order: Order
     renter: str | None
+    host: str | None
     heard_until: int | None
     presence: list[Happening]
 
@@ -174,9 +185,12 @@ def sides_by_ledger_account(tx: Connection) -> Generator[Side]:
 
 
 def orders_by_id(tx: Connection) -> Generator[Rented]:
+    hosts = accounts.alias()
+    emails = accounts.c.email, hosts.c.email.label("host_email")
     query = (
-        select(*_raw(_ORDER), accounts.c.email, servers.c.seen_until, _presence().label("presence"))
+        select(*_raw(_ORDER), *emails, servers.c.seen_until, _presence().label("presence"))
         .outerjoin(accounts, accounts.c.id == orders.c.account_id)
+        .outerjoin(hosts, hosts.c.id == orders.c.host_id)
         .outerjoin(servers, servers.c.id == orders.c.server_id)
         .order_by(orders.c.id)
     )
@@ -186,6 +200,7 @@ def orders_by_id(tx: Connection) -> Generator[Rented]:
         return Rented(
             order,
             renter=_value("accounts", order.account_id, row.email, str | None),
+            host=_value("accounts", order.host_id, row.host_email, str | None),
             heard_until=_value("servers", order.server_id, row.seen_until, int | None),
             presence=_presence_read(row.presence),
         )
@@ -340,6 +355,22 @@ class _Credited(msgspec.Struct, frozen=True):
 
     currency: Currency
     amount: str
+
+
+def dangling(tx: Connection) -> Iterator[Dangling]:
+    """The first row of each column that points to a row that is not there."""
+    for table in metadata.sorted_tables:
+        for key in sorted(table.foreign_keys, key=lambda key: key.parent.name):
+            column, target = key.parent, key.column
+            query = (
+                select(*_raw(table.primary_key), type_coerce(column, NullType()).label("value"))
+                .outerjoin(target.table, target == column)
+                .where(column.is_not(None), target.is_(None))
+                .limit(1)
+            )
+            for *row, value in tx.execute(query):
+                name = ", ".join(map(str, row))
+                yield Dangling(table.name, name, column.name, f"the row {value} of {target.table.name}")
 
 
 def _value(table: str, row_id: int | None, value: object, kind: Any) -> Any:

@@ -15,7 +15,7 @@ from ..rules.billing import Purse
 from ..rules.orders import Order, State
 from ..rules.statements import Basis
 from ..store import audit
-from ..store.audit import Credit, Drawing, End, Happening, Owned, Parties, Payment, Rented, Side
+from ..store.audit import Credit, Dangling, Drawing, End, Happening, Owned, Parties, Payment, Rented, Side
 from ..store.events import Kind as EventKind
 from ..store.ledger import Kind, LedgerAccount, chained
 from .market import Market
@@ -89,6 +89,7 @@ def verify(market: Market) -> Verdict:
             _check_orders(tx, opened, counted)
             _check_ledger_accounts(tx, opened, counted, sums)
             _check_credits(tx, opened)
+            _refuse_dangling(next(audit.dangling(tx), None))
         except _Found as found:
             difference = found.difference
         except audit.Unreadable as row:
@@ -156,8 +157,13 @@ def _check_order(rented: Rented, payments: Iterator[Payment], log: list[Happenin
         "account": rented.renter,
         "currency": order.currency,
     }
-    if rented.renter is None:
-        raise _Found("who rents", f"account {order.account_id}", "no such account", **where)
+    for what, whom, there in (
+        ("who rents", f"account {order.account_id}", rented.renter),
+        ("who hosts", f"account {order.host_id}", rented.host),
+        ("on which server it is", f"server {order.server_id}", rented.heard_until),
+    ):
+        if there is None:
+            raise _Found(what, whom, f"no such {whom.split()[0]}", **where)
     history = _retraced(rented, log, where)
     _check_against_log(rented, history, where)
     paid: Counter[str] = Counter()
@@ -537,6 +543,17 @@ def _credit(credit: Credit | None, where: str) -> str:
         return f"no {where}"
     amount = money.to_text(credit.amount)
     return f"{amount} {credit.currency} to account {credit.account_id} at {credit.at} ({where} {credit.id})"
+
+
+# All else -------------------------------------------------------------------------------------------
+
+
+def _refuse_dangling(row: Dangling | None) -> None:
+    """A row, whatever of, that points to one that is not there."""
+    if row is not None:
+        raise _Found(
+            f"what the row {row.row} of {row.table} points to by {row.column}", row.pointed_to, "no such row"
+        )
 
 
 # Reading in step ------------------------------------------------------------------------------------
