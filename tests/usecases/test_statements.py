@@ -13,7 +13,9 @@ from openclore.api.currencies import Currency
 from openclore.api.open.statements import ReadStatement, StatementReply
 from openclore.api.spot import SetSpotPrice
 from openclore.cli.main import app
+from openclore.rules.money import to_text
 from openclore.rules.refused import InvalidInput
+from openclore.rules.statements import line_hash
 from openclore.store.store import Store
 from openclore.usecases import spot
 from openclore.usecases.statements import read_statement, statement_pages
@@ -139,7 +141,12 @@ def test_a_saved_statement_is_checked_without_a_market(world: World, tmp_path: P
         ("balance", "900", "balance"),
         ("how", "price=2", "how"),
         ("previous", "00", "previous"),
-        ("reference", "order:3", "hash"),
+        ("reference", "order:3", "reference"),
+        ("order_id", 777, "reference"),
+        ("id", 1, "id"),
+        ("kind", "credit", "reference"),
+        ("kind", "gift", "kind"),
+        ("how", "", "how"),
         ("at", 5, "hash"),
         ("hash", "00", "hash"),
     ],
@@ -152,6 +159,53 @@ def test_the_first_wrong_line_of_a_saved_statement_is_named(
     later[member] = value
     status, found = checked(tmp_path / "forged.json", json.dumps(read))
     assert (status, found["wrong"]["id"], found["wrong"]["member"]) == (1, later["id"], named)
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"kind": "fees", "reference": "order:1", "order_id": 1, "how": ""}, "how"),
+        ({"kind": "whatever", "reference": "account:1", "how": ""}, "kind"),
+        ({"kind": "credit", "reference": "account:1", "how": ""}, "amount"),
+        ({"kind": "credit", "reference": "account:1", "how": "because"}, "how"),
+        ({"kind": "credit", "reference": "order:1", "how": ""}, "reference"),
+        ({"kind": "credit", "reference": "account:1", "order_id": 1, "how": ""}, "order_id"),
+    ],
+)
+def test_a_line_that_takes_money_without_a_reason_is_named_though_its_hash_is_right(
+    world: World, tmp_path: Path, more: dict[str, Any], named: str
+) -> None:
+    read = json.loads(msgspec.json.encode(read_statement(world.market, world.renter, ReadStatement())))
+    last = read["lines"][-1]
+    line = {
+        **last,
+        "id": last["id"] + 1,
+        "amount": "-0.1",
+        "previous": last["hash"],
+        "order_id": None,
+        **more,
+    }
+    line["balance"] = to_text(units(last["balance"]) - units("0.1"))
+    hashed = ("currency", "at", "kind", "reference", "amount", "balance", "how")
+    line["hash"] = line_hash(line["previous"], **{name: line[name] for name in hashed}).hex()
+    read["lines"].append(line)
+    status, found = checked(tmp_path / "forged.json", json.dumps(read))
+    assert (status, found["wrong"]["id"], found["wrong"]["member"]) == (1, line["id"], named)
+
+
+def test_what_a_saved_statement_tells_of_a_wallet_must_follow_from_its_lines(
+    world: World, tmp_path: Path
+) -> None:
+    read = json.loads(msgspec.json.encode(read_statement(world.market, world.renter, ReadStatement())))
+    (wallet,) = read["wallets"]
+    balance, wallet["balance"] = wallet["balance"], "99999"
+    status, found = checked(tmp_path / "rich.json", json.dumps(read))
+    assert (status, found["wrong"]["expected"], found["wrong"]["found"]) == (1, balance, "99999")
+    read["lines"].pop()
+    file = tmp_path / "shorter.json"
+    assert checked(file, json.dumps(read))[0] == 0
+    said = CliRunner().invoke(app, ["statement", "--check", str(file)]).stdout
+    assert "The wallet went on from there, to 99999: that is not in the file." in said
 
 
 def test_a_line_that_was_taken_out_is_missed(world: World, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from openclore.api.open.statements import MOMENT_MAX, StatementLine, StatementReply
+from openclore.api.open.statements import MOMENT_MAX, StatementLine, StatementReply, StatementWallet
 
 from . import options
 from .errors import guarded
@@ -173,16 +173,18 @@ def _row(line: StatementLine) -> list[object]:
 
 class _Saved(msgspec.Struct):
     lines: list[StatementLine]
+    wallets: list[StatementWallet] = []
 
 
 def _check(file: Path, *, as_json: bool) -> None:
     from ..rules import money
-    from ..rules.statement_check import WrongLine, check_statement
+    from ..rules.statement_check import WrongLine, check_statement, check_wallets
 
-    lines = _saved(file)
-    found = check_statement(lines)
-    wrong = found if isinstance(found, WrongLine) else None
+    saved = _saved(file)
+    found = check_statement(saved.lines)
+    wrong = found if isinstance(found, WrongLine) else check_wallets(found, saved.wallets)
     wallets = [] if isinstance(found, WrongLine) else found
+    told = {wallet.currency: wallet for wallet in saved.wallets}
     if as_json:
         said = [
             {
@@ -194,23 +196,26 @@ def _check(file: Path, *, as_json: bool) -> None:
             }
             for wallet in wallets
         ]
-        show_json({"lines": len(lines), "wrong": wrong, "wallets": said})
+        show_json({"lines": len(saved.lines), "wrong": wrong, "wallets": said})
     elif wrong is not None:
         typer.echo(str(wrong))
     else:
-        typer.echo(f"Everything adds up (lines: {len(lines)}).")
+        typer.echo(f"Everything adds up (lines: {len(saved.lines)}).")
         for wallet in wallets:
             start = "from its first line" if wallet.whole else "from the middle"
             typer.echo(
                 f"{wallet.currency}, {start}: {money.to_text(wallet.balance)} in the end;"
                 f" the last line's hash is {wallet.hash}"
             )
+            now = told.get(wallet.currency)
+            if now is not None and now.hash != wallet.hash:
+                typer.echo(f"  The wallet went on from there, to {now.balance}: that is not in the file.")
     if wrong is not None:
         raise typer.Exit(1)
 
 
-def _saved(file: Path) -> list[StatementLine]:
-    """The lines of a statement that was printed as CSV or JSON.
+def _saved(file: Path) -> _Saved:
+    """A statement that was printed as JSON, or as CSV, which does not tell of wallets.
 
     Raises:
         InputError: it is neither.
@@ -220,13 +225,13 @@ def _saved(file: Path) -> list[StatementLine]:
     try:
         text = file.read_text(encoding="utf-8-sig")
         if text.lstrip().startswith("{"):
-            return msgspec.json.decode(text, type=_Saved).lines
+            return msgspec.json.decode(text, type=_Saved)
         table = csv.DictReader(io.StringIO(text))
         if tuple(table.fieldnames or ()) != CSV_COLUMNS:
             raise csv.Error(f"its first line must be {','.join(CSV_COLUMNS)}")
         rows = [
             {name: value for name, value in row.items() if (name, value) != ("order_id", "")} for row in table
         ]
-        return msgspec.convert(rows, list[StatementLine], strict=False)
+        return _Saved(msgspec.convert(rows, list[StatementLine], strict=False))
     except (OSError, UnicodeDecodeError, csv.Error, msgspec.DecodeError) as problem:
         raise InputError(f"{file} is no statement, as --csv or --json prints it: {problem}") from None

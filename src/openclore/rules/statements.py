@@ -14,6 +14,8 @@ import msgspec
 from . import billing, money
 from .orders import Order
 
+CREDIT = "credit"
+"""Comes from outside; nothing is computed."""
 RENTAL = "rental"
 """Goes to the host."""
 FEES = "fees"
