@@ -24,7 +24,7 @@ from openclore.rules.policy import Policy
 from openclore.store import copies, leases
 from openclore.store.copies import NotEmpty, back_up, copy_market, opened_backup
 from openclore.store.serving import Served, alone_on
-from openclore.store.store import Store, StoreError, database_url, migrate, open_store, revision
+from openclore.store.store import Store, StoreError, database_url, migrate, open_store, revision, shown
 from openclore.usecases import accounts, limits, spot, webhooks
 from openclore.usecases.market import Market
 from openclore.usecases.statements import statement_pages
@@ -425,3 +425,80 @@ def test_two_markets_at_once_are_refused(words: tuple[str, ...], backup: Path, t
     assert "give one of them" in said
     assert not (tmp_path / "new").exists()
     assert "must not be empty" in refused(*words, "--database-url", "")
+
+
+def address_of(store: Store) -> str:
+    return store.engine.url.render_as_string(hide_password=False)
+
+
+def test_a_damaged_market_is_not_blamed_on_its_backup(
+    new_sqlite_store: Callable[[], Store], tmp_path: Path
+) -> None:
+    """SQLite says of some of it that the disk is full."""
+    with closing(new_sqlite_store()) as home, home.reading() as tx:
+        page = tx.exec_driver_sql("SELECT rootpage FROM sqlite_master WHERE name = 'orders'").scalar_one()
+    file = Path(home.engine.url.database or "")
+    with file.open("r+b") as opened:
+        opened.seek((page - 1) * 4096)
+        opened.write(b"\xff" * 8)
+    said = refused("admin", "backup", str(tmp_path / "market.backup"), "--data-dir", str(file.parent))
+    assert f"{file} is damaged: " in said
+    assert names_in(tmp_path) == []
+
+
+def test_no_backup_of_what_is_no_text_and_no_word_of_it(
+    new_sqlite_store: Callable[[], Store], tmp_path: Path
+) -> None:
+    with closing(new_sqlite_store()) as home:
+        with home.writing() as tx:
+            tx.exec_driver_sql(
+                "INSERT INTO accounts (email, created_at) VALUES (CAST(x'ff' || 's3cret' AS TEXT), 1)"
+            )
+        with pytest.raises(StoreError, match=r"is damaged: .*UTF-8") as error:
+            back_up(home, tmp_path / "market.backup")
+    assert "s3cret" not in str(error.value)
+
+
+def test_a_market_is_not_copied_onto_itself_however_its_name_is_spelled(
+    new_sqlite_store: Callable[[], Store], tmp_path: Path
+) -> None:
+    with closing(new_sqlite_store()) as home:
+        folder = Path(home.engine.url.database or "").parent
+        (tmp_path / "link").symlink_to(folder)
+        for other in (
+            f"{folder}",
+            f"{folder}/../{folder.name}",
+            f"{folder}/openclore.db",
+            f"{tmp_path}/link",
+            f"sqlite:///{tmp_path}/link/openclore.db",
+        ):
+            assert "must be another database than SRC" in refused("db", "copy", address_of(home), other)
+
+
+def test_what_can_not_be_written_is_named(world: World, backup: Path, tmp_path: Path) -> None:
+    (tmp_path / "letter").mkdir()
+    (tmp_path / "letter" / "openclore.db").write_text("hello, I am a letter; " * 100)
+    (tmp_path / "folder" / "openclore.db").mkdir(parents=True)
+    for target, named in (
+        (f"sqlite:///{tmp_path}/letter/openclore.db", f"{tmp_path}/letter/openclore.db"),
+        (f"sqlite:///{tmp_path}/folder/openclore.db", f"{tmp_path}/folder/openclore.db"),
+        ("postgresql://someone:s3cret@127.0.0.1:1/market", "someone:***@127.0.0.1:1/market"),
+    ):
+        for words in (
+            ("db", "copy", address_of(world.store), target),
+            ("admin", "restore", str(backup), "--database-url", target),
+            ("admin", "verify", "--database-url", target),
+        ):
+            said = refused(*words)
+            assert f"can't open the database {'postgresql+psycopg://' * ('***' in named)}{named}: " in said
+            assert "s3cret" not in said
+
+
+def test_a_market_that_lacks_a_table_does_not_add_up(store: Store) -> None:
+    with store.writing() as tx:
+        tx.exec_driver_sql("ALTER TABLE transfers RENAME TO elsewhere")
+    done = CliRunner().invoke(app, ["admin", "verify", "--database-url", address_of(store)])
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: the database failed: ")
+    assert "transfers" in done.output
+    assert shown(store) in done.output

@@ -7,10 +7,10 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from openclore.store import events, store
-from openclore.store.store import Savepoint, Store, StoreError, migrate, open_store
+from openclore.store.store import Savepoint, Store, StoreError, migrate, open_store, shown
 from openclore.store.tables import REVISION, metadata, rates
 
 
@@ -179,3 +179,15 @@ def test_a_file_that_is_no_database_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "openclore.db").write_text("hello, I am a letter, not a database; " * 100)
     with pytest.raises(StoreError, match=r"openclore\.db"):
         open_store(store.database_url(tmp_path))
+
+
+def test_a_directory_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "openclore.db").mkdir()
+    with pytest.raises(StoreError, match=r"openclore\.db: it is a directory"):
+        open_store(store.database_url(tmp_path))
+
+
+def test_what_a_database_fails_at_says_which_one_it_is(store: Store) -> None:
+    with pytest.raises(DBAPIError) as error, store.reading() as tx:
+        tx.exec_driver_sql("SELECT * FROM birds")
+    assert error.value.__notes__ == [shown(store)]

@@ -431,24 +431,30 @@ def check_is_there(url: str) -> None:
     """
     Raises:
         SetupError: it names a file that is not there.
+        StoreError: it is none.
     """
     from ..client.errors import SetupError
+    from ..store.store import database_file
 
-    file = url.removeprefix("sqlite:///")
-    if file != url and not Path(file).exists():
+    file = database_file(url)
+    if file is not None and not file.exists():
         raise SetupError(f"There is no market in {file}; start one with: openclore serve")
 
 
 @contextmanager
 def said_in_a_line() -> "Iterator[None]":
-    """What a market or its database refuses ends the command with one readable line."""
+    """What a market or its database refuses ends the command with one readable line.
+
+    The status is 2 where the database is not the one, and 1 where it failed at work.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
-    from ..client.errors import SetupError
+    from ..client.errors import CloreError, SetupError
     from ..rules.money import AmountError
     from ..rules.refused import InvalidInput
     from ..server.settings import SettingsError
     from ..store.copies import NotEmpty
+    from ..store.failures import for_the_operator
     from ..store.store import StoreBusy, StoreError
 
     try:
@@ -458,7 +464,7 @@ def said_in_a_line() -> "Iterator[None]":
     except StoreBusy:
         raise SetupError("the database is busy: nothing was done, try again") from None
     except SQLAlchemyError as error:
-        raise SetupError(f"the database failed: {getattr(error, 'orig', error)}") from None
+        raise CloreError(for_the_operator(error)) from None
 
 
 def _now() -> int:

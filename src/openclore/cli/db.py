@@ -37,9 +37,10 @@ def copy(
     from ..store.store import check_revision, open_database
 
     from_url, to_url = _url(source, "SRC"), _url(target, "DST")
-    if from_url == to_url:
-        raise typer.BadParameter("must be another database than SRC", param_hint="DST")
-    check_is_there(from_url)
+    with said_in_a_line():
+        check_is_there(from_url)
+        if _are_one(from_url, to_url):
+            raise typer.BadParameter("must be another database than SRC", param_hint="DST")
     with said_in_a_line(), closing(open_database(from_url)) as read:
         check_revision(read)
         try:
@@ -72,6 +73,16 @@ def upgrade(data_dir: DataDir = None, database_url: DatabaseUrl = None, json: Js
         typer.echo("The tables are up to date.")
     else:
         typer.echo(f"Brought the tables from {before or 'nothing'} to {REVISION}.")
+
+
+def _are_one(source: str, target: str) -> bool:
+    """Whether two addresses are spellings of one, as far as one can tell by looking at them."""
+    from ..store.store import database_file
+
+    file, other = database_file(source), database_file(target)
+    if file is None or other is None:
+        return source == target
+    return other.exists() and file.samefile(other)
 
 
 def _url(address: str, name: str) -> str:

@@ -43,10 +43,9 @@ def serve(
     ] = None,
 ) -> None:
     """Run a market until SIGTERM or Ctrl-C. Settings: TOML file, OPENCLORE_* variables, these options."""
-    from ..client.errors import SetupError
     from ..server import settings as server_settings
     from ..server.run import serve as run
-    from ..store.store import StoreError
+    from .admin import said_in_a_line
     from .logs import configure_logs
 
     flags = {
@@ -57,12 +56,10 @@ def serve(
         "port": port,
         "log_requests": log_requests,
     }
-    try:
+    with said_in_a_line():
         settings = server_settings.load(config, os.environ, flags)
         configure_logs(settings.log_format)
         run(settings, ready=_say_ready)
-    except (server_settings.SettingsError, StoreError) as error:
-        raise SetupError(str(error)) from None
 
 
 def _say_ready(address: str) -> None:

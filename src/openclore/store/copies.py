@@ -36,12 +36,14 @@ def copy_market(source: Store, target: Store, *, overwrite: bool = False) -> dic
     Raises:
         NotEmpty: the target has something already, and may not be overwritten.
         Served: somebody serves the target.
+        StoreError: the target can't be reached, or is no database of a market.
     """
+    revision(target)
     with unserved(target), source.reading() as read, target.writing() as write:
         migrate(target)
         if any(_rows(write, table) for table in TABLES):
             if not overwrite:
-                raise NotEmpty("the database has a market already, nothing was changed")
+                raise NotEmpty(f"{shown(target)} has a market already, nothing was changed")
             for table in reversed(TABLES):
                 write.execute(delete(table))
         return _copy_tables(read, write, TABLES)
@@ -54,7 +56,7 @@ def back_up(store: Store, file: Path) -> None:
     appears when it is complete and on the disk.
 
     Raises:
-        StoreError: there is no market, or the file is there already or can't be written.
+        StoreError: there is no market or it is damaged, or the file is there already or can't be written.
     """
     found = revision(store)
     if found is None:
@@ -78,7 +80,33 @@ def back_up(store: Store, file: Path) -> None:
             for left in ("", "-wal", "-shm", "-journal"):
                 Path(f"{partial}{left}").unlink(missing_ok=True)
     except (OSError, sqlite3.Error) as error:
+        damage = isinstance(error, sqlite3.Error) and not store.shared and _damage(store)
+        if damage:
+            raise StoreError(f"{shown(store)} is damaged: {damage}") from error
         raise StoreError(f"can't write the backup {file}: {error}") from error
+
+
+def _damage(store: Store) -> str | None:
+    """What is wrong with a SQLite file. Copying it can fail by that in words about the copy, as about a full
+    disk.
+    """
+    try:
+        with closing(sqlite3.connect(shown(store))) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found == "ok":
+                _digest(connection)
+    except (sqlite3.Error, UnicodeError) as error:
+        found = _without_content(error)
+    return None if found == "ok" else " ".join(found.split())
+
+
+def _without_content(error: Exception) -> str:
+    """What went wrong, but not in what: that may be a secret.
+
+    >>> _without_content(sqlite3.OperationalError("Could not decode to UTF-8 column 'env' with text 'xyz'"))
+    "Could not decode to UTF-8 column 'env'"
+    """
+    return "not text" if isinstance(error, UnicodeError) else str(error).partition(" with text ")[0]
 
 
 @contextmanager
@@ -123,7 +151,7 @@ def _check(copy: Path, file: Path) -> None:
             if found == "ok" and not _is_as_sealed(connection):
                 found = "its rows are not those it was made with"
     except (sqlite3.Error, UnicodeError) as error:
-        found = str(error)
+        found = _without_content(error)
     if found != "ok":
         raise StoreError(f"{file} is damaged: {' '.join(found.split())}")
 

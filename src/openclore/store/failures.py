@@ -38,6 +38,12 @@ def cause(error: SQLAlchemyError) -> Cause | None:
     return None
 
 
+def for_the_operator(error: SQLAlchemyError) -> str:
+    """The database's own words, and which one it is where that is known."""
+    which = f" ({', '.join(notes)})" if (notes := getattr(error, "__notes__", ())) else ""
+    return f"the database failed: {' '.join(str(getattr(error, 'orig', error)).split())}{which}"
+
+
 def for_the_log(error: SQLAlchemyError) -> str:
     """What the operator should read: the database's own words, unless they may quote what a caller sent."""
     if isinstance(error, OperationalError) or cause(error) is not None:

@@ -1,6 +1,7 @@
 """The unit of work: one connection, one transaction, one commit."""
 
 import copy
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from .marks import Marks
@@ -189,20 +190,21 @@ def open_store(url: str) -> Store:
         StoreError: it can't be reached, written or understood.
     """
     store = open_database(url)
-    migrate(store)
+    try:
+        migrate(store)
+    except StoreError:
+        store.close()
+        raise
     return store
 
 
 def open_database(url: str) -> Store:
-    """Open a database with the tables it has.
+    """Open a database with the tables it has. Errors of its statements say in a note which one it is.
 
     Raises:
         StoreError: this is no address of one, or its file can't be written.
     """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise StoreError(_NO_ADDRESS) from None
+    parsed = _parsed(url)
     if parsed.get_backend_name() == "postgresql":
         given = {name: seconds for name, seconds in _CUT_OFF.items() if name not in parsed.query}
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -211,7 +213,34 @@ def open_database(url: str) -> Store:
         engine = _sqlite_engine(Path(parsed.database))
     else:
         raise StoreError(_NO_ADDRESS)
-    return Store(engine)
+    event.listen(engine, "handle_error", _say_which)
+    try:
+        return Store(engine)
+    except sqlite3.Error as error:
+        raise StoreError(f"can't open the database {_shown(engine.url)}: {error}") from error
+
+
+def database_file(url: str) -> Path | None:
+    """The file of a SQLite database; None for another.
+
+    Raises:
+        StoreError: this is no address.
+    """
+    parsed = _parsed(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        raise StoreError(_NO_ADDRESS) from None
+
+
+def _say_which(context: ExceptionContext) -> None:
+    error = context.sqlalchemy_exception
+    if error is not None and context.engine is not None and not hasattr(error, "__notes__"):
+        error.add_note(_shown(context.engine.url))
 
 
 def revision(store: Store) -> str | None:
@@ -246,11 +275,16 @@ def _said_in_a_line(store: Store) -> Iterator[None]:
 
 def shown(store: Store) -> str:
     """The database's address without its password, or its file."""
-    url = store.engine.url
+    return _shown(store.engine.url)
+
+
+def _shown(url: URL) -> str:
     return url.database or "" if url.get_backend_name() == "sqlite" else url.render_as_string()
 
 
 def _sqlite_engine(file: Path) -> Engine:
+    if file.is_dir():
+        raise StoreError(f"can't open the database {file}: it is a directory")
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file.touch(mode=0o600)
