@@ -502,3 +502,23 @@ def test_a_market_that_lacks_a_table_does_not_add_up(store: Store) -> None:
     assert done.output.startswith("Error: the database failed: ")
     assert "transfers" in done.output
     assert shown(store) in done.output
+
+
+def test_commands_leave_a_database_of_something_else_alone(
+    world: World, backup: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "birds.db"
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE birds (name)")
+    before, url = file.read_bytes(), f"sqlite:///{file}"
+    for words in (
+        ("db", "upgrade", "--database-url", url),
+        ("admin", "account", "create", "a@example.org", "--database-url", url),
+        ("admin", "restore", str(backup), "--overwrite", "--database-url", url),
+        ("admin", "backup", str(tmp_path / "second.backup"), "--database-url", url),
+        ("db", "copy", address_of(world.store), url),
+        ("db", "copy", url, str(tmp_path / "new")),
+        ("serve", "--port", "0", "--database-url", url),
+    ):
+        assert f"{file} has tables of something else" in refused(*words)
+    assert file.read_bytes() == before

@@ -1,6 +1,8 @@
+import sqlite3
 import stat
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -179,6 +181,60 @@ def test_a_file_that_is_no_database_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "openclore.db").write_text("hello, I am a letter, not a database; " * 100)
     with pytest.raises(StoreError, match=r"openclore\.db"):
         open_store(store.database_url(tmp_path))
+
+
+FOREIGN = {
+    "birds": ("CREATE TABLE birds (name TEXT)",),
+    "accounts and orders": ("CREATE TABLE accounts (id INTEGER)", "CREATE TABLE orders (id INTEGER)"),
+    "migrations of its own": (
+        "CREATE TABLE accounts (id INTEGER)",
+        "CREATE TABLE alembic_version (version_num TEXT)",
+        "INSERT INTO alembic_version VALUES ('0002')",
+    ),
+    "branches of its own": (
+        "CREATE TABLE alembic_version (version_num TEXT)",
+        "INSERT INTO alembic_version VALUES ('0001'), ('0002')",
+    ),
+}
+
+
+@pytest.mark.parametrize("statements", FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(
+    statements: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "openclore.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as foreign:
+        for statement in statements:
+            foreign.execute(statement)
+    before = file.read_bytes()
+    with pytest.raises(StoreError, match="tables of something else"):
+        open_store(store.database_url(tmp_path))
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("statements", FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_postgresql_of_something_else_is_refused_and_left_as_it_is(
+    statements: tuple[str, ...], postgres_database: str
+) -> None:
+    with closing(store.open_database(postgres_database)) as foreign:
+        with foreign.writing() as tx:
+            for statement in statements:
+                tx.exec_driver_sql(statement)
+        before = inspect(foreign.engine).get_table_names()
+        with pytest.raises(StoreError, match="tables of something else"):
+            open_store(postgres_database)
+        assert inspect(foreign.engine).get_table_names() == before
+
+
+def test_tables_elsewhere_in_a_postgresql_and_views_do_not_count(postgres_database: str) -> None:
+    with closing(store.open_database(postgres_database)) as empty:
+        with empty.writing() as tx:
+            tx.exec_driver_sql("CREATE SCHEMA extension")
+            tx.exec_driver_sql("CREATE TABLE extension.birds (name TEXT)")
+            tx.exec_driver_sql("CREATE VIEW birds AS SELECT * FROM extension.birds")
+        migrate(empty)
+        assert store.revision(empty) == REVISION
 
 
 def test_a_directory_is_no_database(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 from .marks import Marks
-from .tables import REVISION
+from .tables import REVISION, ledger_accounts, uptimes
 
 DATABASE_FILE = "openclore.db"
 BUSY_TIMEOUT_SECONDS = 30
@@ -35,6 +35,8 @@ Seconds, the last one milliseconds; by default it would take minutes.
 _NO_ADDRESS = (
     "the database address must look like sqlite:////path/file.db or postgresql+psycopg://user@host/db"
 )
+_OURS = {ledger_accounts.name, uptimes.name}
+"""Tables of every release, one of which even a damaged market has, and hardly anything else."""
 _LOCK_NOT_AVAILABLE = "55P03"
 _WRITER_LOCK = 0x6F70656E
 """The PostgreSQL advisory lock that every writing transaction takes."""
@@ -244,10 +246,10 @@ def _say_which(context: ExceptionContext) -> None:
 
 
 def revision(store: Store) -> str | None:
-    """The migration that led to a database's tables; None if it has none of ours.
+    """The migration that led to a database's tables; None if it has no tables.
 
     Raises:
-        StoreError: it can't be reached or understood.
+        StoreError: it can't be reached or understood, or has tables of something else.
     """
     with _said_in_a_line(store):
         return _current_revision(store)
@@ -256,7 +258,7 @@ def revision(store: Store) -> str | None:
 def check_revision(store: Store) -> None:
     """
     Raises:
-        StoreError: it can't be reached, or its tables are not those of this release.
+        StoreError: it can't be reached, or its tables are not those of this release, or not ours.
     """
     if revision(store) != REVISION:
         raise StoreError(
@@ -297,8 +299,11 @@ def _sqlite_engine(file: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(connection: SqliteConnection, _: Any) -> None:
         connection.isolation_level = None  # transactions begin where we say so
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        for pragma in ("synchronous = FULL", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not tables or tables & _OURS:  # it is written into the file: not into another's
+            connection.execute("PRAGMA journal_mode = WAL")
 
     return engine
 
@@ -307,7 +312,7 @@ def migrate(store: Store, revision: str = REVISION) -> None:
     """Bring the tables to a revision ("base" is none).
 
     Raises:
-        StoreError: it can't be reached, written or understood.
+        StoreError: it can't be reached, written or understood, or has tables of something else.
     """
     with _said_in_a_line(store):
         if _current_revision(store) != revision:
@@ -333,6 +338,11 @@ def _move(store: Store, revision: str) -> None:
 
 def _current_revision(store: Store) -> str | None:
     with store.reading() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        tables = set(inspect(connection).get_table_names())
+        found: list[str] = []
+        if "alembic_version" in tables:
+            found = [*connection.execute(text("SELECT version_num FROM alembic_version")).scalars()]
+    ours = tables & _OURS if found else not tables - {"alembic_version"}
+    if not ours or len(found) > 1:
+        raise StoreError(f"{shown(store)} has tables of something else: name another database")
+    return found[0] if found else None
