@@ -48,6 +48,7 @@ def test_a_host_is_told_of_the_orders_on_his_machines(world: World) -> None:
     order = world.rent()
     world.cancel(order.id)
     found = [event for event in told(world, world.host) if event.order_id]
+    assert set(found[0].data) == {"type", "price", "currency"}
     assert kinds(found) == ["order_created", "order_ended"]
     assert {event.server_id for event in found} == {world.server}
     assert found[-1].data["reason"] == "cancelled"

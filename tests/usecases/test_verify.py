@@ -101,13 +101,11 @@ def tampered(what: str, statement: str, **where: object) -> Any:
         ),
         tampered("its price per day", "UPDATE orders SET price = price * 2 WHERE id = 2", order_id=2),
         tampered(
-            "renter_fee in the transfer (fees", "UPDATE orders SET renter_fee = 0 WHERE id = 1", order_id=1
+            "its renter_fee, by the event log", "UPDATE orders SET renter_fee = 0 WHERE id = 1", order_id=1
         ),
+        tampered("its host_fee, by the event log", "UPDATE orders SET host_fee = 0 WHERE id = 1", order_id=1),
         tampered(
-            "host_fee in the transfer (rental", "UPDATE orders SET host_fee = 0 WHERE id = 1", order_id=1
-        ),
-        tampered(
-            "creation_fee in the transfer (fees",
+            "its creation_fee, by the event log",
             "UPDATE orders SET creation_fee = 1 WHERE id = 1",
             order_id=1,
         ),

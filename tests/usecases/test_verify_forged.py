@@ -200,7 +200,9 @@ def test_a_host_that_is_paid_for_its_silence_is_named(world: World) -> None:
 
 
 def test_an_order_that_is_charged_for_days_to_come_is_named(world: World) -> None:
-    charge(world, order(world, RUNNING), world.now + 2 * 86_400, mrl_seconds=10 * 86_400)
+    running = order(world, RUNNING)
+    charge(world, running, world.now + 2 * 86_400, mrl_seconds=10 * 86_400)
+    keep(world, RUNNING, mrl_seconds=running.mrl_seconds)
     assert found(world).what == "up to when it is charged, by the event log"
 
 

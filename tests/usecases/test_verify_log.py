@@ -3,8 +3,10 @@
 import pytest
 from sqlalchemy import Executable, delete, text, update
 
+from openclore.api.open.orders import PlaceOrder, RenewLease
 from openclore.store.store import Store
 from openclore.store.tables import events, ledger_accounts
+from openclore.usecases import accounts, orders
 from openclore.usecases.verify import Difference, verify
 
 from ..world import START, USD, World
@@ -129,4 +131,83 @@ def test_a_credit_that_was_asked_for_twice_is_told_of_once(world: World) -> None
     for _ in range(2):
         world.credit("3", key="the same")
     assert world.now == START + 120
+    assert world.difference() is None
+
+
+# Orders ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def leased(world: World) -> int:
+    """A bid that never ran, so that nothing was ever paid for it, with a limit and its second lease."""
+    request = PlaceOrder(
+        renting_server=world.add_server("rack-2"),
+        type="spot",
+        spotprice=1.2,
+        currency=USD,
+        image="busybox",
+        spend_max=0.2,
+        lease_seconds=600,
+    )
+    accounts.create_account(world.market, "rival@example.org", world.now)
+    world.credit("8", "rival@example.org")
+    world.rent(request.renting_server, 3, type="spot", spotprice=1.5)
+    placed = orders.place_order(world.market, world.renter, request, world.now).order.order
+    assert placed.id == 3
+    world.now += 60
+    orders.renew_lease(world.market, world.renter, placed.id, RenewLease(lease_seconds=900), world.now)
+    assert world.difference() is None
+    return placed.id
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "expected", "as_found"),
+    [
+        ("renter_fee = 0", "its renter_fee", "1.25%", "0%"),
+        ("host_fee = 0", "its host_fee", "16.25%", "0%"),
+        ("creation_fee = 7", "its creation_fee", "0.1", "0.00000007"),
+        ("creation_grace_seconds = 0", "its creation_grace_seconds", "600", "0"),
+        ("mrl_seconds = 864000", "its mrl_seconds", "86400", "864000"),
+        ("spend_max = NULL", "its spend_max", "0.2", "none"),
+        ("lease_until = NULL", "until when it is leased", "1800001080", "none"),
+        ("lease_until = lease_until + 1", "until when it is leased", "1800001080", "1800001081"),
+        ("lease_until = 1800000720", "until when it is leased", "1800001080", "1800000720"),
+        ("price = 1", "its price per day", "1.2", "0.00000001"),
+    ],
+)
+def test_an_order_that_is_not_as_it_was_made_is_named(
+    world: World, leased: int, changes: str, what: str, expected: str, as_found: str
+) -> None:
+    change(world, f"UPDATE orders SET {changes} WHERE id = {leased}")  # noqa: S608
+    difference = found(world)
+    assert (difference.order_id, difference.account, difference.currency) == (
+        leased,
+        "renter@example.org",
+        USD,
+    )
+    assert (difference.what, difference.expected, difference.found) == (
+        f"{what}, by the event log",
+        expected,
+        as_found,
+    )
+
+
+def test_the_last_lease_that_the_log_does_not_tell_of_is_named(world: World, leased: int) -> None:
+    change(world, "DELETE FROM events WHERE kind = 'order_leased'")
+    difference = found(world)
+    assert (difference.order_id, difference.what) == (leased, "until when it is leased, by the event log")
+    assert (difference.expected, difference.found) == ("1800000720", "1800001080")
+
+
+def test_a_lease_that_was_given_up_is_as_it_must_be(world: World, leased: int) -> None:
+    orders.renew_lease(world.market, world.renter, leased, RenewLease(lease_seconds=None), world.now)
+    assert world.difference() is None
+
+
+def test_an_order_of_before_is_believed_in_what_its_log_does_not_say(world: World, leased: int) -> None:
+    data = '{"type":"spot","price":"1.2","currency":"USD-Blockchain"}'
+    made = (events.c.order_id == leased) & (events.c.kind == "order_created")
+    change(world, update(events).where(made).values(data=data))
+    assert world.difference() is None
+    change(world, "UPDATE orders SET mrl_seconds = 43200, spend_max = NULL, host_fee = 1 WHERE id = 3")
     assert world.difference() is None

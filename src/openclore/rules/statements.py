@@ -60,6 +60,18 @@ def basis(order: Order, now: int, kind: str) -> Basis:
     )
 
 
+def terms(order: Order) -> dict[str, str | int | None]:
+    """What an order is made with and its cost depends on for good, as the event log says it."""
+    return {
+        "renter_fee": _percent(order.renter_fee),
+        "host_fee": _percent(order.host_fee),
+        "creation_fee": money.to_text(order.creation_fee),
+        "creation_grace_seconds": order.creation_grace_seconds,
+        "mrl_seconds": order.mrl_seconds,
+        "spend_max": None if order.spend_max is None else money.to_text(order.spend_max),
+    }
+
+
 def amount(kind: str, basis: Basis) -> int:
     """The transfer that follows from its basis."""
     cost = billing.shares(basis.spend, basis.renter_fee, basis.host_fee, basis.creation_fee)

@@ -10,6 +10,7 @@ from heapq import merge
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from sqlalchemy import ColumnElement, Connection, Row, Select, Text, cast, func, select, type_coerce
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.types import NullType
@@ -104,7 +105,11 @@ class Dangling(NamedTuple):
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """What the data of an event says; what it does not say is None. `charged_until`: see `settlement`."""
+    """What the data of an event says; what it does not say is None, or unset where None says something.
+
+    `charged_until`: see `settlement`; the last ones: `rules.statements.terms`, which logs of earlier commits
+    do not have.
+    """
 
     type: OrderKind | None = None
     currency: Currency | None = None
@@ -112,6 +117,13 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     reason: EndReason | None = None
     seen_until: int | None = None
     charged_until: int | None = None
+    lease_until: int | UnsetType | None = UNSET
+    renter_fee: str | UnsetType = UNSET
+    host_fee: str | UnsetType = UNSET
+    creation_fee: str | UnsetType = UNSET
+    creation_grace_seconds: int | UnsetType = UNSET
+    mrl_seconds: int | UnsetType = UNSET
+    spend_max: str | UnsetType | None = UNSET
 
 
 class Parties(NamedTuple):
@@ -266,6 +278,7 @@ def happenings_by_order(tx: Connection) -> Generator[Happening]:
         EventKind.ORDER_WON,
         EventKind.ORDER_OUTBID,
         EventKind.ORDER_REPRICED,
+        EventKind.ORDER_LEASED,
         EventKind.ORDER_ENDED,
     )
     e = events.c

@@ -20,7 +20,7 @@ from ..api.orders import (
     PortKind,
 )
 from ..api.orders import Order as OrderRow
-from ..rules import billing, money
+from ..rules import billing, money, statements
 from ..rules import orders as order_rules
 from ..rules import servers as server_rules
 from ..rules.orders import Deployment, EndReason, Kind, Order, State
@@ -318,6 +318,8 @@ def enter(books: Books, server: Server, order: Order) -> Order:
         type=order.kind,
         price=money.to_text(order.price),
         currency=order.currency,
+        **statements.terms(order),
+        lease_until=order.lease_until,
     )
     settlement.reassign(books, server.id)
     return order

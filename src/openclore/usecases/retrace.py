@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from ..rules import billing, spot
 from ..rules.orders import Order, State
@@ -76,6 +77,7 @@ def retraced(last: Order, made: Happening, log: Iterable[Happening]) -> Retraced
         active_since=None if last.is_bid else last.created_at,
         began=not last.is_bid,
         posted_at=last.created_at,
+        lease_until=_lease(made, last),
         spend_before=0,
         minutes_before=0,
         ended_at=None,
@@ -98,6 +100,8 @@ def retraced(last: Order, made: Happening, log: Iterable[Happening]) -> Retraced
                 order = spot.at_price(order, _said(happening, "its price", happening.price), at)
                 before_it = (None, None) if vague_seconds else (order.spend_before, order.minutes_before)
                 segments.append(Segment(order.price, *before_it))
+            case Kind.ORDER_LEASED:
+                order = msgspec.structs.replace(order, lease_until=_lease(happening, order))
             case Kind.ORDER_ENDED:
                 order = billing.ended(order, at, _said(happening, "why", happening.said.reason))
             case Kind.SERVER_ONLINE:
@@ -124,6 +128,12 @@ def _said(happening: Happening, what: str, value: T | None) -> T:
     if value is None:
         raise Contradiction(f"what {happening.kind} (event {happening.id}) says", what, "nothing of it")
     return value
+
+
+def _lease(happening: Happening, order: Order) -> int | None:
+    """Until when an order lives from then on; as it is kept, where the log says nothing of it."""
+    said = happening.said.lease_until
+    return order.lease_until if said is UNSET else said
 
 
 def _charged(order: Order, happening: Happening) -> Order:

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Generic, TypeVar
 
 import msgspec
+from msgspec import UNSET
 from sqlalchemy import Connection
 
 from ..api.currencies import Currency
@@ -207,6 +208,9 @@ def _retraced(rented: Rented, log: list[Happening], where: dict[str, object]) ->
         ("its currency", made.said.currency or order.currency, order.currency),
     )
     _compare(terms, where)
+    for name, kept in statements.terms(order).items():
+        said = getattr(made.said, name)
+        _compare([(f"its {name}", kept if said is UNSET else said, kept)], where)
     try:
         return retraced(order, made, sorted([*log[1:], *rented.presence]))
     except Contradiction as wrong:
@@ -229,6 +233,7 @@ def _check_against_log(rented: Rented, history: Retraced, where: dict[str, objec
         latest = max(order.active_since, rented.heard_until or 0) + AHEAD_SECONDS_MAX
     figures = (
         ("its price per day", money.to_text(log.price), money.to_text(order.price)),
+        ("until when it is leased", log.lease_until, order.lease_until),
         ("whether it waits", log.state is State.WAITING, order.state is State.WAITING),
         ("when it ended", log.ended_at, order.ended_at),
         ("why it ended", log.end_reason, order.end_reason),

@@ -49,10 +49,11 @@ class Event(Part):
     server_connected (the agent said what the machine is), server_online, server_offline (`seen_until`, and
     `charged_until` of the order on it, Unix s), server_settings_changed, server_gigaspot_changed,
     server_background_job_changed, server_removed. Of its orders, and of those on its servers: order_created
-    (`type`, `price`, `currency`), order_deploying, order_running, order_changed, order_outbid (a bid waits),
-    order_won (a bid runs), order_repriced (`price`, `currency`), order_leased (`lease_until`), order_ended
-    (`reason`, `detail`). Of its webhooks: webhook_added, webhook_rotated, webhook_removed (`webhook_id`,
-    `reason`).
+    (`type`, `price`, `currency`, and what it is made with: `renter_fee`, `host_fee`, `creation_fee`,
+    `creation_grace_seconds`, `mrl_seconds`, `spend_max`, `lease_until`), order_deploying, order_running,
+    order_changed, order_outbid (a bid waits), order_won (a bid runs), order_repriced (`price`, `currency`),
+    order_leased (`lease_until`), order_ended (`reason`, `detail`). Of its webhooks: webhook_added,
+    webhook_rotated, webhook_removed (`webhook_id`, `reason`).
 
     A host is not told what only concerns the renter. `charged_until` is also said where somebody who came
     later wrote first, and the order was charged for more than the time until `at`.
