@@ -187,6 +187,13 @@ def test_the_market_is_not_looked_at_for_every_scrape(watched: Door, monkeypatch
         ("not an address", {}, 403),
         ("127.0.0.1", {"x-forwarded-for": "192.0.2.1"}, 403),
         ("127.0.0.1", {"forwarded": "for=192.0.2.1"}, 403),
+        ("127.0.0.1", {"x-real-ip": "192.0.2.1"}, 403),
+        ("127.0.0.1", {"via": "1.1 proxy"}, 403),
+        ("127.0.0.1", {"x-forwarded-proto": "https"}, 403),
+        ("127.0.0.1", {"host": "localhost"}, 200),
+        ("::1", {"host": "[::1]:8080"}, 200),
+        ("127.0.0.1", {"host": "market.example.org"}, 403),
+        ("127.0.0.1", {"host": "market.example.org", "authorization": f"Bearer {TOKEN}"}, 200),
         ("192.0.2.1", {"authorization": "Bearer wrong"}, 403),
         ("192.0.2.1", {"authorization": f"Bearer {TOKEN}"}, 200),
         ("127.0.0.1", {"x-real-ip": "192.0.2.1", "authorization": f"Bearer {TOKEN}"}, 200),
@@ -201,7 +208,8 @@ def test_metrics_are_for_neighbours_and_for_who_has_the_token(
         await app({**scope, "client": (client, 50_000)}, receive, send)
 
     watched.http.app = from_there
-    assert watched.http.get("/metrics", headers=headers).status_code == status
+    sent = {"host": "127.0.0.1:8080", **headers}
+    assert watched.http.get("/metrics", headers=sent).status_code == status
 
 
 def test_without_a_token_no_token_opens_them(door: Door) -> None:

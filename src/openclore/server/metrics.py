@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import structlog
 from litestar import Request, Response, get
@@ -50,7 +51,8 @@ SHARE_MAX = 0.05
 """Of the time, at most so much goes into looking at the market, however large it is."""
 _UNIT = 10**8
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_PROXIED = ("forwarded", "x-forwarded-for", "x-real-ip")
+_PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+"""Headers that proxies add."""
 
 log = structlog.get_logger()
 
@@ -151,14 +153,34 @@ def routes(service: "Service") -> list[HTTPRouteHandler]:
 
 
 def _may_read(request: Request[Any, Any, Any], token: str) -> bool:
-    """A proxy on this machine speaks for anybody, so what came through one is nobody's neighbour."""
+    """A proxy on this machine speaks for anybody, so what came through one is nobody's neighbour.
+
+    Nor is who calls this machine by another name than its own to itself: so do proxies that add nothing, and
+    web pages that give their name this address.
+    """
     sent = request.headers.get("authorization", "")
     if token and hmac.compare_digest(sent.encode(), f"Bearer {token}".encode()):
         return True
     if any(header in request.headers for header in _PROXIED) or request.client is None:
         return False
+    return _is_loopback(request.client.host) and _is_own_name(request.headers.get("host", ""))
+
+
+def _is_own_name(authority: str) -> bool:
+    """
+    >>> [_is_own_name(host) for host in ("localhost:8080", "127.0.0.1", "[::1]:80", "a.example.org", "[")]
+    [True, True, True, False, False]
+    """
     try:
-        address = ip_address(request.client.host)
+        name = urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return False
+    return name == "localhost" or _is_loopback(name)
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        address = ip_address(text)
     except ValueError:
         return False
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
