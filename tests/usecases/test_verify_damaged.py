@@ -103,7 +103,7 @@ def first(world: World, kind: str) -> int:
 @pytest.mark.parametrize("table", [transfers, ledger_accounts, orders], ids=str)
 def test_a_value_of_another_kind_than_its_column_is_named(world: World, table: Table) -> None:
     # SQLite keeps ids whole numbers; a transfer that names no account is missed where it was;
-    # what an order deploys and under which key it was posted is no matter.
+    # what an order deploys and under which key a credit was posted is no matter.
     others = ("id", "debit_id", "credit_id", "deployment", "idempotency_key")
     for column in (c for c in table.c if c.name not in others):
         value = BYTES if isinstance(column.type, Text) else WORD

@@ -242,8 +242,8 @@ def test_a_creation_fee_that_is_charged_before_its_time_is_named(world: World) -
         ("UPDATE orders SET host_id = 3 WHERE id = 1", ENDED, "its renter, host and server"),
         ("UPDATE orders SET server_id = 2 WHERE id = 1", ENDED, "its renter, host and server"),
         ("UPDATE orders SET began = false WHERE id = 2", OUTBID, "whether its meter ever ran"),
-        ("UPDATE orders SET state = 'waiting' WHERE id = 3", RUNNING, "whether it waits"),
-        ("DELETE FROM events WHERE kind = 'order_outbid'", OUTBID, "whether it waits"),
+        ("UPDATE orders SET state = 'waiting' WHERE id = 3", RUNNING, "its state"),
+        ("DELETE FROM events WHERE kind = 'order_outbid'", OUTBID, "its state"),
         ("DELETE FROM events WHERE kind = 'order_repriced'", OUTBID, "its price per day"),
         (
             "UPDATE events SET data = '{}' WHERE kind = 'order_repriced'",

@@ -1,12 +1,13 @@
 """Recomputing all money: credits and terms that are not what the event log says of them are named."""
 
 import pytest
-from sqlalchemy import Executable, delete, text, update
+from sqlalchemy import ColumnElement, Executable, delete, select, text, update
 
 from openclore.api.open.orders import PlaceOrder, RenewLease
+from openclore.api.spot import SetSpotPrice
 from openclore.store.store import Store
 from openclore.store.tables import events, ledger_accounts
-from openclore.usecases import accounts, orders
+from openclore.usecases import accounts, orders, spot
 from openclore.usecases.verify import Difference, verify
 
 from ..world import START, USD, World
@@ -18,9 +19,9 @@ def world(store: Store) -> World:
     """Three credits to two accounts, and an order."""
     world = World(store)
     world.credit("10")
-    world.now += 60
+    world.jump(60)
     world.credit("5", "host@example.org")
-    world.now += 60
+    world.jump(60)
     world.credit("7")
     world.rent()
     assert world.difference() is None
@@ -211,3 +212,95 @@ def test_an_order_of_before_is_believed_in_what_its_log_does_not_say(world: Worl
     assert world.difference() is None
     change(world, "UPDATE orders SET mrl_seconds = 43200, spend_max = NULL, host_fee = 1 WHERE id = 3")
     assert world.difference() is None
+
+
+@pytest.mark.parametrize("fee", ["host_fee", "renter_fee", "creation_fee"])
+def test_a_fee_of_before_that_its_transfers_contradict_is_named(world: World, fee: str) -> None:
+    world.wait(3_700)
+    change(world, update(events).where(events.c.kind == "order_created").values(data="{}"))
+    assert world.difference() is None
+    change(world, f"UPDATE orders SET {fee} = 1")  # noqa: S608
+    assert found(world).what.startswith(f"{fee} in the transfer")
+
+
+def test_a_transfer_with_another_key_than_it_was_posted_under_is_named(world: World) -> None:
+    """Whoever posts the same once more would not be held up by it."""
+    change(world, "UPDATE transfers SET idempotency_key = 'another' WHERE order_id = 1 AND kind = 'rental'")
+    difference = found(world)
+    assert (difference.what, difference.order_id) == ("the idempotency key of the transfer (rental)", 1)
+    assert (difference.expected, difference.found) == ("order:1:rental:111111", "another")
+
+
+@pytest.fixture
+def repriced(world: World) -> int:
+    """A bid that was raised, lowered, raised and lowered, ran on its machine, and waits."""
+    bid = world.rent(world.add_server("rack-2"), type="spot", spotprice=1.5).id
+    world.report("pulling", bid, 2)
+    world.report("running", bid, 2)
+    for price in (1.9, 1.88, 1.9, 1.87):
+        world.jump(700)
+        request = SetSpotPrice(order_id=bid, desired_price=price)
+        spot.set_spot_price(world.market, world.renter, request, world.now)
+    accounts.create_account(world.market, "rival@example.org", world.now)
+    world.credit("8", "rival@example.org")
+    assert world.difference() is None
+    return bid
+
+
+def nth(world: World, kind: str, number: int) -> ColumnElement[bool]:
+    """The event of a kind that came so many of it later than the first."""
+    with world.store.reading() as tx:
+        ids = tx.execute(select(events.c.id).where(events.c.kind == kind).order_by(events.c.id)).scalars()
+        return events.c.id == list(ids)[number]
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "what"),
+    [
+        ("order_repriced", 0, "what the minutes before its last change of price cost"),
+        ("order_repriced", 1, "the price that order_repriced (event "),
+        ("order_repriced", 2, "what the minutes before its last change of price cost"),
+        ("order_repriced", 3, "its price per day"),
+        ("order_deploying", 0, ""),
+        ("order_running", 0, "its state"),
+    ],
+)
+def test_an_event_that_is_missed_is_named(
+    world: World, repriced: int, kind: str, number: int, what: str
+) -> None:
+    change(world, delete(events).where(nth(world, kind, number)))
+    if what:
+        assert (found(world).order_id, found(world).what[: len(what)]) == (repriced, what)
+    else:
+        assert world.difference() is None
+
+
+def test_a_bid_that_says_another_time_of_its_last_lowering_is_named(world: World, repriced: int) -> None:
+    """So it could be lowered again too early."""
+    change(world, "UPDATE orders SET lowered_at = NULL")
+    difference = found(world)
+    assert (difference.order_id, difference.expected, difference.found) == (repriced, str(world.now), "none")
+    assert difference.what == "when its bid was last lowered, by the event log"
+
+
+def test_a_container_that_ran_without_the_log_telling_of_it_is_named(world: World, repriced: int) -> None:
+    world.cancel(repriced)
+    assert world.difference() is None
+    change(world, delete(events).where(events.c.kind == "order_running"))
+    difference = found(world)
+    assert (difference.order_id, difference.what) == (
+        repriced,
+        "whether its container ever ran there, by the event log",
+    )
+
+
+def test_an_event_that_is_told_of_twice_is_named(world: World, repriced: int) -> None:
+    change(
+        world,
+        "INSERT INTO events (at, kind, account_id, server_id, order_id, host_id, data)"
+        " SELECT at, kind, account_id, server_id, order_id, host_id, data FROM events"
+        " WHERE kind = 'order_running'",
+    )
+    difference = found(world)
+    assert (difference.order_id, difference.found) == (repriced, "running")
+    assert difference.what.startswith("its state before order_running (event ")

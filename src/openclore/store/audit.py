@@ -72,7 +72,7 @@ class End(NamedTuple):
 
 
 class Payment(NamedTuple):
-    """A transfer for an order, and between whose accounts it was."""
+    """A transfer for an order, and between whose accounts it was. `key` is its idempotency key."""
 
     order_id: int
     id: int
@@ -80,6 +80,7 @@ class Payment(NamedTuple):
     at: int
     kind: str
     how: str
+    key: str
     debit: End
     credit: End
 
@@ -135,7 +136,7 @@ class Parties(NamedTuple):
 
 
 class Happening(NamedTuple):
-    """An event that an order's cost depends on; `order_id` is None if it is about its server."""
+    """An event that an order's cost or state depends on; `order_id` is None if it is about its server."""
 
     id: int
     at: int
@@ -275,6 +276,8 @@ def happenings_by_order(tx: Connection) -> Generator[Happening]:
     """What the event log says of each order, in the order it happened."""
     told = (
         EventKind.ORDER_CREATED,
+        EventKind.ORDER_DEPLOYING,
+        EventKind.ORDER_RUNNING,
         EventKind.ORDER_WON,
         EventKind.ORDER_OUTBID,
         EventKind.ORDER_REPRICED,
@@ -311,9 +314,10 @@ def _happening(
 def payments_by_order(tx: Connection) -> Generator[Payment]:
     debit, credit = ledger_accounts.alias(), ledger_accounts.alias()
     t = transfers.c
+    own = t.order_id, t.id, t.amount, t.at, t.kind, t.how, t.idempotency_key
     ends = [column for side in (debit.c, credit.c) for column in (side.kind, side.account_id, side.currency)]
     query = (
-        select(t.order_id, t.id, t.amount, t.at, t.kind, t.how, *ends, t.debit_id, t.credit_id)
+        select(*own, *ends, t.debit_id, t.credit_id)
         .outerjoin(debit, debit.c.id == t.debit_id)
         .outerjoin(credit, credit.c.id == t.credit_id)
         .where(t.order_id.is_not(None))
@@ -321,9 +325,9 @@ def payments_by_order(tx: Connection) -> Generator[Payment]:
     )
 
     def read(row: Any) -> Payment:
-        debit, credit = tuple(row[6:9]), tuple(row[9:12])
+        debit, credit = tuple(row[7:10]), tuple(row[10:13])
         try:
-            return msgspec.convert((*row[:6], debit, credit), Payment)
+            return msgspec.convert((*row[:7], debit, credit), Payment)
         except msgspec.ValidationError:
             _value("ledger_accounts", row.debit_id, debit, End)
             _value("ledger_accounts", row.credit_id, credit, End)

@@ -1,4 +1,4 @@
-"""An order's meter and prices once more, by the market's own rules, from nothing but the event log."""
+"""An order's states, meter and prices once more, by the market's own rules, from the event log alone."""
 
 from bisect import bisect
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from ..rules import billing, spot
+from ..rules import billing, money, spot
 from ..rules.orders import Order, State
 from ..store.audit import Happening
 from ..store.events import Kind
@@ -80,6 +80,8 @@ def retraced(last: Order, made: Happening, log: Iterable[Happening]) -> Retraced
         lease_until=_lease(made, last),
         spend_before=0,
         minutes_before=0,
+        deployed=False,
+        lowered_at=None,
         ended_at=None,
         end_reason=None,
     )
@@ -90,6 +92,10 @@ def retraced(last: Order, made: Happening, log: Iterable[Happening]) -> Retraced
         before = order = _charged(order, happening)
         at = happening.at
         match happening.kind:
+            case Kind.ORDER_DEPLOYING:
+                order = msgspec.structs.replace(order, state=State.DEPLOYING)
+            case Kind.ORDER_RUNNING:
+                order = msgspec.structs.replace(order, state=State.RUNNING, deployed=True)
             case Kind.ORDER_WON:
                 order = msgspec.structs.replace(order, state=State.PLACED, posted_at=max(order.posted_at, at))
                 order = billing.started(order, at) if online else order
@@ -97,7 +103,7 @@ def retraced(last: Order, made: Happening, log: Iterable[Happening]) -> Retraced
                 order = spot.outbid(billing.stopped(order, at))
                 order = msgspec.structs.replace(order, posted_at=max(order.posted_at, at))
             case Kind.ORDER_REPRICED:
-                order = spot.at_price(order, _said(happening, "its price", happening.price), at)
+                order = spot.at_price(order, _price(happening, order), at)
                 before_it = (None, None) if vague_seconds else (order.spend_before, order.minutes_before)
                 segments.append(Segment(order.price, *before_it))
             case Kind.ORDER_LEASED:
@@ -130,6 +136,18 @@ def _said(happening: Happening, what: str, value: T | None) -> T:
     return value
 
 
+def _price(happening: Happening, order: Order) -> int:
+    """
+    Raises:
+        Contradiction: the log says none, or the one that the order has.
+    """
+    price = _said(happening, "its price", happening.price)
+    if price == order.price:
+        what = f"the price that {happening.kind} (event {happening.id}) says"
+        raise Contradiction(what, "another than before", money.to_text(price))
+    return price
+
+
 def _lease(happening: Happening, order: Order) -> int | None:
     """Until when an order lives from then on; as it is kept, where the log says nothing of it."""
     said = happening.said.lease_until
@@ -143,7 +161,7 @@ def _charged(order: Order, happening: Happening) -> Order:
         Contradiction
     """
     what = f"{happening.kind} (event {happening.id})"
-    fitting = {Kind.ORDER_WON: (State.WAITING,), Kind.ORDER_OUTBID: _HOLDING}.get(happening.kind, _ACTIVE)
+    fitting = _FITTING.get(happening.kind, _ACTIVE)
     if order.state not in fitting:
         raise Contradiction(f"its state before {what}", " or ".join(fitting), order.state)
     charged_until = happening.said.charged_until
@@ -159,4 +177,10 @@ def _charged(order: Order, happening: Happening) -> Order:
 
 
 _ACTIVE = tuple(state for state in State if state is not State.ENDED)
-_HOLDING = tuple(state for state in _ACTIVE if state is not State.WAITING)
+_FITTING = {
+    Kind.ORDER_DEPLOYING: (State.PLACED,),
+    Kind.ORDER_RUNNING: (State.PLACED, State.DEPLOYING),
+    Kind.ORDER_WON: (State.WAITING,),
+    Kind.ORDER_OUTBID: tuple(state for state in _ACTIVE if state is not State.WAITING),
+}
+"""The states in which it can happen, where not in all."""

@@ -172,6 +172,10 @@ def _check_order(rented: Rented, payments: Iterator[Payment], log: list[Happenin
     for payment in payments:
         _check_payment(order, payment, history, segments, paid, where)
         paid[payment.kind] += payment.amount
+        key = f"order:{order.id}:{payment.kind}:{paid[payment.kind]}"
+        if payment.key != key:
+            what = f"the idempotency key of the transfer ({payment.kind})"
+            raise _Found(what, key, payment.key, **where, transfer_id=payment.id)
     cost = billing.cost(order, order.posted_at)
     for kind, due, noted in (
         (statements.RENTAL, cost.to_host, order.paid_host),
@@ -234,7 +238,9 @@ def _check_against_log(rented: Rented, history: Retraced, where: dict[str, objec
     figures = (
         ("its price per day", money.to_text(log.price), money.to_text(order.price)),
         ("until when it is leased", log.lease_until, order.lease_until),
-        ("whether it waits", log.state is State.WAITING, order.state is State.WAITING),
+        ("its state", log.state, order.state),
+        ("whether its container ever ran there", log.deployed, order.deployed),
+        ("when its bid was last lowered", log.lowered_at, order.lowered_at),
         ("when it ended", log.ended_at, order.ended_at),
         ("why it ended", log.end_reason, order.end_reason),
         ("whether its meter ever ran", log.began, order.began),
