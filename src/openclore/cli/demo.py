@@ -68,7 +68,6 @@ class Tour:
             "OPENCLORE_DATA_DIR": str(folder / "market"),
             "XDG_CONFIG_HOME": str(folder / "config"),
             "XDG_CACHE_HOME": str(folder / "cache"),
-            "COLUMNS": "110",
         }
         self._address = ""
         self._keys: dict[str, str] = {}
@@ -286,17 +285,16 @@ class Tour:
         return log
 
     def _run(self, *words: str, who: str = "") -> None:
-        """Run a command and show it with what it prints."""
+        """Run a command and show it; what it prints fits the terminal, if there is one."""
         typer.echo(f"$ openclore {' '.join(words)}")
+        sys.stdout.flush()
         done = subprocess.run(
             _command(*words),
             env=self._as(who),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
         )
-        typer.echo(done.stdout.decode().rstrip())
         self._check(done.returncode == 0, f"openclore {words[0]} ended with status {done.returncode}")
 
     def _json(self, *words: str, who: str = "") -> Any:
