@@ -33,6 +33,7 @@ SERVER = "this-machine"
 PRICE_PER_DAY = 2.0
 PATIENCE_SECONDS = 60.0
 PORTS = 10
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @guarded
@@ -42,8 +43,8 @@ def demo() -> None:
     Everything lives in a temporary folder and goes away with the demo. At a terminal the market keeps
     serving until Ctrl-C; elsewhere the demo ends after the tour.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    for number in ENDINGS:
+        signal.signal(number, _end)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openclore-demo-")))
         tour = Tour(folder, stack)
@@ -52,7 +53,19 @@ def demo() -> None:
             if sys.stdout.isatty():
                 tour.stay()
         finally:
+            _hear_no_more()
             tour.leave()
+
+
+def _end(*_: object) -> None:
+    _hear_no_more()
+    raise KeyboardInterrupt
+
+
+def _hear_no_more() -> None:
+    """Whoever is impatient would have what was started stay."""
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Tour:
